@@ -11,7 +11,7 @@ from trainable.common.errors import TrainingDivergedError, UserError, error_line
 from trainable.common.interrupts import end_quietly, replace_handler
 from trainable.config.fields import OneLineParser, add_flags, given
 from trainable.config.initialisations import PRETRAINED
-from trainable.config.options import InputOptions, complete_config, halved, resolve_preset
+from trainable.config.options import InputOptions, complete_config, fitted, resolve_preset
 from trainable.config.trial_config import TrialConfig
 
 
@@ -59,7 +59,7 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
         raise UserError("--test: has no effect here; leave it out")
     quiet_libraries()
     name, why = resolve_preset(options.preset)
-    options = halved(replace(options, preset=name))
+    options = fitted(replace(options, preset=name))
     preset = options.effective_preset
     constants = {"precision": faster_precision(best_device()), **options.constants}
     pretrained = student_settings(options.student, teacher_source(options))

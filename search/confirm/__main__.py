@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -20,20 +19,20 @@ from search.exit_codes import leave
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
 from search.policy.progress import describe_time
-from search.policy.still_to_come import is_complete, may_grow
-from search.record.run import Run, read_run
+from search.policy.still_to_come import may_grow
+from search.record.run import Run
 from search.record.run_folders import has_run, open_run
-from search.record.storage import RecordCopy, fetched, location, open_storage, read_bytes
+from search.record.storage import fetched
 from search.record.trial_record import ENDED
 from search.results.confirmation import Confirmation
 from search.results.confirmation_result import lacks_best
 from search.results.precision import POWER, spread_in
+from search.students.test_split import score_on_test
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
-from trainable.common.files import atomic_file
 from trainable.config.fields import OneLineParser, add_flags, given
 
-MODULE, TEST = "search.confirm", "test.md"
+MODULE = "search.confirm"
 
 EXAMPLE = """\
 Each finalist is compared with two baselines that share all its other settings (cross-entropy
@@ -63,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="the run to confirm (name or path)")
     add_flags(parser, ConfirmOptions)
     group = parser.add_argument_group("operation", "The defaults are those of RUN.")
-    add_flags(group, Request, names_of_kind(OPERATION))
+    add_flags(group, Request, names_of_kind(OPERATION), defaults=False)
     return parser
 
 
@@ -88,7 +87,8 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
     folder = fetched(source.folder.parent / (asked.name or f"{name}-confirm"))
     if has_run(folder):
         going_on = partial(reopen, source, asked, operation, invocation)
-        return score_on_test(folder, resume_run(folder, going_on, invocation), invocation)
+        code = resume_run(folder, going_on, invocation)
+        return score_on_test(folder, code, invocation.console)
     confirmation = choose(source, asked)
     request = request_of(source, operation)
     announce(confirmation, len(confirmation.trials()), source, invocation)
@@ -103,7 +103,7 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
         grace_evaluations=source.plan.grace_evaluations,
         confirms=asdict(confirmation),
     )
-    return score_on_test(folder, start_run(folder, plan, invocation), invocation)
+    return score_on_test(folder, start_run(folder, plan, invocation), invocation.console)
 
 
 def reopen(
@@ -140,30 +140,6 @@ def reopen(
             soft_wrap=True,
         )
     extend(run, changes, new, invocation.console)
-
-
-def score_on_test(folder: Path, code: int, invocation: Invocation) -> int:
-    """Prints how the recommended recipe's student does on the test split, if there is one, once the
-    confirmation is complete; returns the exit code. It is scored once: TEST keeps the answer."""
-    run, path = read_run(folder), folder / TEST
-    if not is_complete(run) or not run.plan.inputs.test_digest:
-        return code
-    if not path.exists():
-        from search.students.unseen import score_once  # with torch
-
-        filesystem, place = open_storage(location(folder))
-        content = read_bytes(filesystem, f"{place}/{TEST}")  # as another machine scored it
-        try:
-            content = content or f"{score_once(run)}\n".encode()
-        except UserError as error:  # nothing kept, or other data now
-            invocation.console.print(f"Test: not scored: {error}.", soft_wrap=True)
-            return code
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(content)
-        with RecordCopy(folder) as copy:
-            copy.copy(TEST)
-    invocation.console.print(path.read_text(encoding="utf-8").strip(), soft_wrap=True)
-    return code
 
 
 def announce(

@@ -95,6 +95,7 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
         asked=(count,),
         baselines=tuple(config for config in (plain, default) if config),
         precision=asked.half_width,
+        top=None if asked.trials else asked.top or TOP,
     )
 
 
@@ -178,8 +179,8 @@ def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:
     finalists = {config.recipe for config in there.finalists}
     named = {trial.config.recipe for trial in named_trials(source, asked)}
     others = bool(named) and named != finalists
-    if asked.top:  # which are the best may have changed since, by what finished or was lost
-        others = min(asked.top, len(best_finished(source.trials.values()))) != len(finalists)
+    if asked.top:  # which are the best may have changed since, and how many have finished
+        others = asked.top != (there.top or len(finalists))
     if others:
         raise UserError(f"--name {name}: that confirmation has other finalists; give another name")
     if asked.seeds and asked.seeds < len(there.seeds):

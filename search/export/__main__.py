@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from search.exit_codes import FAILURES, exit_code, leave, make_console
+from search.policy.still_to_come import is_complete
 from search.record.run_folders import open_run
 from search.results.cells import as_rich
 from trainable.common.errors import UserError, as_user_error, error_line
@@ -43,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--trial",
         metavar="T",
         help="the trial's digest or folder name, or the start of one (default: the recommended "
-        "one, which the run's last lines name)",
+        "one, which the run's table marks)",
     )
     parser.add_argument(
         "--check",
@@ -94,6 +95,8 @@ def export(arguments: argparse.Namespace) -> int:
     run = open_run(arguments.run, arguments.storage)
     for line in run.damage:
         print(f"{line}.")
+    if not is_complete(run) and arguments.trial is None:
+        print("The run is not complete: what it recommends may change.")
     if not arguments.max_loss >= 0:  # or it is no number
         raise UserError(f"--max-loss {arguments.max_loss:g}: must be at least 0")
     out = free_folder(arguments.out)

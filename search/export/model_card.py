@@ -19,7 +19,6 @@ from search.results.scores import scores_by_example, seed_scores
 from search.students.unseen import Score, interval_of
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.metrics import lowest_score
-from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
 
@@ -80,7 +79,7 @@ def model_card(
         transferred=any(one.config.transfer for one in joined or [trial]),
         rank=_rank(run, trial),
         confirmed=confirmation_sentences(run, newest_confirmation(run)),
-        teacher_settings=asdict(PRESETS[run.request.preset].teacher_settings),
+        teacher_settings=asdict(run.request.effective_preset.teacher_settings),
         help={field.name: field.metadata["help"] for field in fields(TrialConfig)},
         **facts,
     )

@@ -138,15 +138,18 @@ def starting_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
     """What is tried first, on the first seed: the space's own, its best in every shape, and where
     a value joins the space's, its first two plain ones with that.
 
-    Those that `--set` makes impossible are passed over; where none is left, a random one begins.
+    What one of the space's own lacks is drawn. Those that `--set` makes impossible are passed over;
+    where none is left, a random one begins.
     """
-    best, *plain = load_space(request.space)[1] or [{}]
+    given, study = load_space(request.space)[1], optuna.create_study(sampler=RandomSampler(seed=0))
+    best, *plain = given or [{}]
     usual, *others = [settings_of(shape) for shape in request.shapes] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
     wanted += [{**s, **usual, key: value} for key, value in request.added for s in plain[:2]]
     starts: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
     for start in wanted:
-        trial = FixedTrial(start)
+        study.enqueue_trial(start)
+        trial = study.ask() if given else FixedTrial(start)
         try:
             config = draw_config(request, trial)
         except (UserError, ValueError):  # also where it lacks a depth

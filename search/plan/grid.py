@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from trainable.config.names import NO_LAYERS
 from trainable.config.trial_config import TrialConfig
 
 MOST_CONFIGURATIONS = 10_000  # in a grid
+DRAWS_EACH = 20  # for a sample, of a space that draws the same again
 
 
 def plan_trials(request: ResolvedRequest) -> list[TrialConfig]:
@@ -58,9 +60,12 @@ def left_out(request: ResolvedRequest) -> str:
     if request.searched or not request.inputs.coarse:
         return ""
     fine = replace(request.inputs, coarse=False)
+    kinds = [[*islice(list_grids(request, inputs), 2)] for inputs in (None, fine)]
+    if max(map(len, kinds)) > 1:  # what it draws differs anyhow
+        return ""
     coarse, every = (
         dict.fromkeys(pair for grid in grids for point in grid for pair in point.items())
-        for grids in (list_grids(request), list_grids(request, fine))
+        for grids in kinds
     )
     return ", ".join(f"{key}={value}" for key, value in every if (key, value) not in coarse)
 
@@ -93,6 +98,8 @@ def _drawn(request: ResolvedRequest) -> list[Point]:
         drawn |= dict(new)
         if request.samples is not None and len(drawn) >= request.samples:
             break
+    if not drawn:
+        raise UserError(f"--space {request.space}: has no configuration; a list in it is empty")
     refuse_inactive(request, drawn)
     return list(drawn.values())
 
@@ -100,8 +107,9 @@ def _drawn(request: ResolvedRequest) -> list[Point]:
 def list_grids(request: ResolvedRequest, inputs: Inputs | None = None) -> Iterator[list[Point]]:
     """The settings of each configuration of a space that is a Tune search space.
 
-    Where it draws values (`tune.choice`, `tune.loguniform`), they are drawn anew in each of as many
-    grids as `samples`. `inputs` replace the request's. UserError for what is no such space.
+    Where it draws values (`tune.choice`, `tune.loguniform`), they are drawn anew in each of many
+    grids, since some may be drawn again. `inputs` replace the request's. UserError for what is no
+    such space.
     """
     from ray.tune.search.variant_generator import generate_variants, parse_spec_vars
 
@@ -116,15 +124,15 @@ def list_grids(request: ResolvedRequest, inputs: Inputs | None = None) -> Iterat
         _, draws, grids = parse_spec_vars(spec)
         if draws and request.samples is None:
             raise UserError(f"{flag}draws values at random; give --samples N, how often")
-        times = (draws and request.samples) or 1
-        count = max(times, math.prod(len(values.categories) for _, values in grids))
+        samples = (draws and request.samples) or 1
+        count = max(samples, math.prod(len(values.categories) for _, values in grids))
         if count > MOST_CONFIGURATIONS:
             raise UserError(
                 f"{flag}{count:,} configurations, and a grid has at most {MOST_CONFIGURATIONS:,}; "
                 "list fewer values, or draw them with tune.choice and --samples N"
             )
         generator = np.random.RandomState(request.seed)
-        for _ in range(times):
+        for _ in range(DRAWS_EACH * samples if draws else 1):
             variants = generate_variants(spec, random_state=generator)
             yield [merged(resolved["config"]) for _, resolved in variants]
 

@@ -85,9 +85,10 @@ def check_prior(flag: str, prior: Any, about: Any) -> None:
             if {*prior} <= {*about.choices} and all(0 < w < inf for w in prior.values()):
                 return
         else:
-            wanted = f"(centre from {about.low:g} to {about.high:g}, spread above {about.log:d})"
+            least = 1.0 if about.log else (about.high - about.low) / (POINTS - 1)
+            wanted = f"(centre from {about.low:g} to {about.high:g}, spread above {least:g})"
             centre, spread = prior
-            if about.low <= centre <= about.high and about.log < spread < inf:
+            if about.low <= centre <= about.high and least < spread < inf:
                 return
     raise UserError(f"{flag}{prior} is not {wanted}")
 
@@ -113,6 +114,8 @@ def _law(about: Any, prior: Any, best: Any) -> tuple[Any, np.ndarray]:
     values = (np.geomspace if about.log else np.linspace)(about.low, about.high, POINTS)
     if about.step is not None:
         values = about.low + about.step * np.round((values - about.low) / about.step)
+        if not about.log and (count := np.round((about.high - about.low) / about.step)) < POINTS:
+            values = about.low + about.step * np.arange(count + 1)
     scale = np.log if about.log else np.asarray
     low, high, *normal = scale([about.low, about.high, *(prior or ())])
     if best is not None:

@@ -15,7 +15,7 @@ from trainable.common.errors import UserError
 from trainable.config.fields import described
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import PYTORCH
-from trainable.config.options import AUGMENT, AUTO, complete_config, halved, resolve_preset
+from trainable.config.options import AUGMENT, AUTO, complete_config, fitted, resolve_preset
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import affordable_evaluations, trial_steps
@@ -163,7 +163,7 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
         "transfer": request.transfer or (AUGMENT if finals else None),
         "space_digest": file_digest(request.space),
     }
-    resolved = ResolvedRequest(**{**vars(halved(request)), **choices})
+    resolved = ResolvedRequest(**{**vars(fitted(request)), **choices})
     if request.against is None and request.student is None and not request.limited:
         return resolved  # without loading torch and the models, which takes seconds
     return replace(resolved, **_of_models(resolved))

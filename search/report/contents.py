@@ -61,14 +61,14 @@ def gather(run: Run) -> Report:
     recipes = recipes_table(run, trials)
     evaluations = evaluations_table(run, trials, recipes)
     rungs, costs = rung_counts(run, evaluations, recipes), costs_table(run, recipes)
-    return Report(run, trials, recipes, evaluations, rungs, costs, summarise(run, recipes))
+    return Report(run, trials, recipes, evaluations, rungs, costs, summarise(run, recipes, trials))
 
 
-def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
-    """Of a run's `recipes_table`."""
+def summarise(run: Run, recipes: pd.DataFrame, trials: pd.DataFrame) -> Summary:
+    """Of a run's `recipes_table` and `trials_table`."""
     finished = recipes[recipes["outcome"] == FINISHED]
     made = newest_confirmation(run)
-    limitations = tuple(_limitations(run, recipes, made))
+    limitations = tuple(_limitations(run, recipes, trials, made))
     if finished.empty:
         return Summary(_nothing_finished(run, recipes), (), limitations)
     if run.plan.confirms is not None and is_complete(run):
@@ -118,6 +118,7 @@ def _tied(recipes: pd.DataFrame) -> str:
     }
     text = ", ".join(f"{count} {reason}" for reason, count in apart.items() if count)
     text = f" Not compared: {text}." if text else ""
+    others = others[~others["one_label"]]
     if not (tied := others[others["tied"]]).empty:
         names = [
             f"{rounded(row.label)} ({signed(row.gap_low)} to {signed(row.gap_high)})"
@@ -135,17 +136,20 @@ def _tied(recipes: pd.DataFrame) -> str:
     return f"Significantly better than {which} recipe{'s' * (rivals > 1)}.{text}"
 
 
-def _limitations(run: Run, recipes: pd.DataFrame, made: Run | None) -> Iterator[str]:
+def _limitations(
+    run: Run, recipes: pd.DataFrame, trials: pd.DataFrame, made: Run | None
+) -> Iterator[str]:
     """What can't be concluded, and why, the weightiest first; `made` is the newest confirmation."""
     yield from (f"{line}." for line in run.damage)
     if run.lost:
         yield f"{count_of(run.lost, 'lost event')} in the record: times may be too short."
     examples, outcomes = run.plan.inputs.examples["evaluation"], recipes["outcome"]
-    tied, seeds = recipes[recipes["tied"]], "Each recipe ran on one seed"
+    tied = recipes[recipes["tied"] & ~recipes["one_label"]]
+    of_seeds, seeds = trials[trials["recipe"].isin(tied["recipe"])], "Each recipe ran on one seed"
     level = tied["best5"].mean()
     metric = run.plan.inputs.metric_label
     metric = f"{'an' if metric[0] in 'aFM' else 'a'} {metric}"
-    noise = (tied["high"] - tied["low"]).mean() / 2
+    noise = (of_seeds["high"] - of_seeds["low"]).mean() / 2  # over examples alone
     if run.plan.inputs.metric == ACCURACY:
         noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
     if recipes["planned_seeds"].max() > 1:
@@ -156,8 +160,8 @@ def _limitations(run: Run, recipes: pd.DataFrame, made: Run | None) -> Iterator[
     one_label = int(recipes["one_label"].sum())
     unconfirmed = made is None or lacks_best(made, run)
     sentences = {
-        f"The top {len(tied)} recipes are not significantly different: on {examples:,} validation "
-        f"examples the 95% interval of {metric} of {level:.2f} is "
+        f"{len(tied)} recipes are not significantly different, the best and the next: on "
+        f"{examples:,} validation examples the 95% interval of {metric} of {level:.2f} is "
         f"\u00b1{100 * noise:.1f} points.": len(tied) > 1,
         f"Stopped early: {count_of(stopped, 'recipe')}. How good they would have become is "
         "unknown; they are listed below the finished ones whatever their score.": stopped,
@@ -169,8 +173,10 @@ def _limitations(run: Run, recipes: pd.DataFrame, made: Run | None) -> Iterator[
         f"Failed: {count_of(failed)}.": failed,
         f"The per-example results of {count_of(missing, 'recipe')} are missing: there is no "
         "interval and no comparison with the best.": missing,
-        f"{count_of(one_label, 'recipe')} learned nothing: every example is given the same "
-        f"label (marked {ONE_LABEL}).": one_label,
+        f"Every example is given the same label (marked {ONE_LABEL}) by "
+        f"{count_of(one_label, 'recipe')}: nothing was learned, or not yet when it was stopped.": (
+            one_label
+        ),
     }
     yield from (sentence for sentence, holds in sentences.items() if holds)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import StringIO
-from math import ceil
+from math import ceil, exp
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +140,15 @@ def points_figure(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
         for row in rows.itertuples():
             n = sets.index(row.aligned_layers)
             colour, marker = looks[n]
-            x = row.value + 0.015 * n if schedule == "fixed" else row.value * 1.03**n
+            aside = 0.15 * n / max(10, len(sets))  # of a value's own points
+            x = row.value + aside if schedule == "fixed" else row.value * exp(2 * aside)
             axis.plot((x, x), (row.low, row.high), color=colour, alpha=0.55, linewidth=1.1)
             title = f"{TITLE}{row.label}: {row.best5:.4f}"
             face = colour if row.outcome == FINISHED else "white"
             axis.plot(x, row.best5, marker, gid=title, color=colour, mfc=face, ms=5)
     handles = [mpl.lines.Line2D([], [], ls="none", color=c, marker=marker) for c, marker in looks]
     labels = [f"layers {layers}" for layers in sets]
-    figure.legend(handles, labels, loc="outside upper left", ncols=len(sets))
+    figure.legend(handles, labels, loc="outside upper left", ncols=min(len(sets), 8))
     return figure
 
 

@@ -8,6 +8,8 @@ from search.results.cells import NO_VALUE, Cells, difference_cells, interval, sh
 from search.results.table import difference, rounded
 from spaces.study import CE_ONLY, STUDY_ROWS, reference_row
 from trainable.config.metrics import ACCURACY
+from trainable.config.presets import PRESETS
+from trainable.config.trial_config import TrialConfig
 
 OTHER_INPUTS = ("teacher", "dataset", "max_train_samples", "max_eval_samples", "eval_subset")
 HEADERS = (
@@ -31,6 +33,15 @@ def same_inputs(run: Run) -> bool:
     return first.preset == "sst2" and run.plan.inputs.metric == ACCURACY and not changed
 
 
+def _as_preset(config: TrialConfig) -> bool:
+    """Whether it trains as deep a student as the study does, and as long, in as large steps."""
+    preset = PRESETS["sst2"]
+    wanted = {key: preset.trial[key] for key in ("student_layers", "epochs")}
+    wanted |= {"batch_size": TrialConfig.batch_size, "max_steps": None}
+    wanted["learning_rate"] = preset.learning_rates[config.initialisation]
+    return all(getattr(config, key) == value for key, value in wanted.items())
+
+
 def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     """The finished of `recipes_table` that repeat a row of the study, in the study's order.
 
@@ -40,11 +51,13 @@ def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     rows = [reference_row(run.trials[digest].config) for digest in finished["digest"]]
     pairs = [(row, ours) for row, (_, ours) in zip(rows, finished.iterrows(), strict=True) if row]
     comparable, compared = same_inputs(run), False
-    baselines = {row.initialisation: ours for row, ours in pairs if row.alpha == CE_ONLY}
+    trained = {digest: run.trials[digest].config for digest in finished["digest"]}
+    comparable = comparable and all(map(_as_preset, trained.values()))
+    baselines = {trained[o["digest"]].recipe: o for row, o in pairs if row.alpha == CE_ONLY}
     cells = []
     for row, ours in sorted(pairs, key=lambda pair: STUDY_ROWS.index(pair[0])):
         study_gap, gap, gap_verdict = None, None, NO_VALUE
-        baseline = baselines.get(row.initialisation)
+        baseline = baselines.get(trained[ours["digest"]].with_fixed_alpha(1.0).recipe)
         if baseline is not None and row.alpha != CE_ONLY:
             study_gap = row.accuracy - baseline["reference"]
             gap = difference(ours["recipe"], baseline["recipe"], run)
@@ -61,7 +74,9 @@ def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         compared = compared or comparable or gap is not None
     notes = STUDY_NOTE
     if not comparable:
-        notes += " This run has another teacher or other data, so only gaps are compared."
+        notes += (
+            " This run has another teacher, other data or other trials, so only gaps are compared."
+        )
     if missing := len(STUDY_ROWS) - len({STUDY_ROWS.index(row) for row, _ in pairs}):
         notes += f" Not finished in this run: {missing} of its {len(STUDY_ROWS)} rows."
     shown = compared and not run.request.searched and run.plan.inputs.metric == ACCURACY

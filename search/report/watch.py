@@ -78,7 +78,7 @@ def watch(make_page: Callable[[], str], state: Callable[[], object], port: int) 
         wait = SECONDS
         while True:
             time.sleep(wait)
-            with suppress(UserError):  # such as of a storage that does not answer: asked again
+            with suppress(UserError, OSError):  # such as of a storage that does not answer
                 if (now := state()) != seen:
                     began = time.monotonic()
                     server.page, seen = make_page(), now

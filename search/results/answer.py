@@ -146,7 +146,7 @@ def _gains(answer: Answer) -> str:
         if of is not None:
             points, ends = difference_cells(of)
             parts.append(f"{points} points {name} (95% interval {ends})")
-    text = ", the default" if answer.is_default else ""
+    text = f", the default{' trained longer' * final}" if answer.is_default else ""
     text += f": in the last evaluation {' and '.join(parts)}"
     if answer.candidates > 2:
         text += f", of which the intervals allow for the choice among {answer.candidates}"

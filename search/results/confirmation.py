@@ -60,6 +60,7 @@ class Confirmation:
     asked: tuple[int, ...]  # most seeds asked for, one number after the other
     baselines: tuple[TrialConfig, ...] = ()  # beside each finalist's own, compared with the best
     precision: float | None = None  # half width of an interval that settles a comparison, in shares
+    top: int | None = None  # finalists asked for, where they were not named; fewer had finished
 
     @property
     def looks(self) -> list[int]:

@@ -92,6 +92,8 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     notes = _column_notes(run, recipes, [*columns]) + [
         f"{m}: {LEGEND[m]}." for m in LEGEND if m in marks
     ]
+    worse = (recipes["outcome"] == FINISHED) & (recipes["tied"] == False)  # noqa: E712
+    notes += ["No mark after the first: significantly worse."] * bool(worse.any())
     notes += ["reference: the reference study's accuracy on SST-2."] * optional["reference"]
     return Cells([*columns], [*zip(*columns.values(), strict=True)], above.strip(), " ".join(notes))
 

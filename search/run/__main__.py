@@ -13,7 +13,7 @@ from search.exit_codes import leave
 from search.plan.plan import Plan
 from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind
 from search.plan.resolve import ResolvedRequest, resolve
-from search.record.run import Run
+from search.record.run import Run, read_run
 from search.record.run_folders import (
     find_run,
     name_problem,
@@ -21,6 +21,7 @@ from search.record.run_folders import (
     refuse_existing,
     storage_folder,
 )
+from search.students.test_split import score_on_test
 from search.sweep.processes.cluster import check_address
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from spaces import SPACE_NAMES
@@ -176,7 +177,9 @@ def resume_sweep(arguments: Namespace, invocation: Invocation) -> int:
 
         extend(run, *asked_changes(run, arguments, invocation.console), invocation.console)
 
-    return resume_run(folder, reopen, invocation)
+    code = resume_run(folder, reopen, invocation)
+    confirms = read_run(folder).plan.confirms is not None
+    return score_on_test(folder, code, invocation.console) if confirms else code
 
 
 if __name__ == "__main__":

@@ -270,12 +270,12 @@ def test_users_searched_space_is_define_by_run_and_its_file_read_once(mine, tmp_
     assert {(c.batch_size, c.temperature) for c, _ in counted} == {(8, 3), (16, 3), (24, 3)}
 
 
-def test_a_users_start_may_be_made_impossible_by_what_is_set(mine):
-    """One that lacks what is drawn otherwise, and one with another value than the one set."""
+def test_what_is_set_goes_before_a_users_starts(mine):
+    """What they lack then is drawn."""
     points = [{"alpha": 0.5, "initialisation": "teacher_spread"}, {"alpha": 0.75, "temperature": 2}]
     given = {"searcher": "random", "overrides": (("initialisation", "random"),)}
     request = mine("searched", f"POINTS_TO_EVALUATE = {points}", **given)
-    assert [config.alpha for config, _ in starting_points(request)] == [0.75]
+    assert [config.alpha for config, _ in starting_points(request)] == [0.5, 0.75]
 
 
 def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(tmp_path, monkeypatch):
@@ -327,7 +327,11 @@ def test_a_users_impossible_start_or_prior_is_refused(mine):
         (PRIORS, [7], "'[7]' is not a dict"),
         (PRIORS, {"temprature": (3.0, 2.0)}, "'temprature' is not known; did you mean temperatu"),
         (PRIORS, {"alpha": (0.8, 0.1)}, "(0.8, 0.1) is not (centre from 0.25 to 0.75, spread abo"),
-        (PRIORS, {"alpha": (0.5, 0)}, "(0.5, 0) is not (centre from 0.25 to 0.75, spread above 0)"),
+        (
+            PRIORS,
+            {"alpha": (0.5, 0)},
+            "(0.5, 0) is not (centre from 0.25 to 0.75, spread above 0.0005",
+        ),
         (PRIORS, {"alpha": 0.5}, "alpha: 0.5 is not (centre from"),
         (PRIORS, {"alpha": {"x": 1, "y": 2}}, "alpha: {'x': 1, 'y': 2} is not (centre from"),
         (PRIORS, {"initialisation": {"spread": 2}}, "{'spread': 2} is not a dict of weights abov"),

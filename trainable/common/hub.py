@@ -48,9 +48,9 @@ def require_model(flag: str, source: str) -> None:
         require_on_hub(flag, "model", source)
 
 
-def layers_of(flag: str, source: str) -> int | None:
-    """How many layers a model's configuration says it has, without loading the models' library;
-    None where that can't be read. Raises as `require_model`."""
+def size_of(flag: str, source: str) -> tuple[int | None, int | None]:
+    """How many layers a model's configuration says it has, and how wide they are, without loading
+    the models' library; None where that can't be read. Raises as `require_model`."""
     from huggingface_hub import hf_hub_download
 
     require_model(flag, source)
@@ -59,6 +59,8 @@ def layers_of(flag: str, source: str) -> int | None:
         path = folder / CONFIG if folder.is_dir() else Path(hf_hub_download(source, CONFIG))
         values = json.loads(path.read_text(encoding="utf-8"))
         layers = values.get("num_hidden_layers", values.get("n_layers"))  # DistilBERT's
+        width = values.get("hidden_size", values.get("dim"))
     except Exception:  # what is wrong is told when the model is loaded
-        return None
-    return layers if type(layers) is int and layers > 0 else None
+        return None, None
+    layers, width = (n if type(n) is int and n > 0 else None for n in (layers, width))
+    return layers, width

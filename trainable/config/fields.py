@@ -118,8 +118,11 @@ def flag_of(about: Field[Any]) -> str:
     return f"--{about.metadata['flag'] or about.name.replace('_', '-')}"
 
 
-def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None:
-    """A flag for each described field of `cls`; those not given leave no trace in the namespace."""
+def add_flags(
+    group: Any, cls: type, names: Iterable[str] | None = None, *, defaults: bool = True
+) -> None:
+    """A flag for each described field of `cls`; those not given leave no trace in the namespace.
+    Without `defaults` it says none, since what is not given comes from elsewhere."""
     wanted = None if names is None else set(names)
     for about in fields(cls):
         if "help" not in about.metadata or (wanted is not None and about.name not in wanted):
@@ -136,12 +139,12 @@ def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None
             flag_of(about),
             dest=about.name,
             default=argparse.SUPPRESS,
-            help=field_help(about).replace("%", "%%"),
+            help=field_help(about, default=defaults).replace("%", "%%"),
             **options,
         )
 
 
-def field_help(about: Field[Any]) -> str:
+def field_help(about: Field[Any], *, default: bool = True) -> str:
     """A field's description, choices or bounds, and default: `depth ...; at least 1; default 6`."""
     meta = about.metadata
     bounds = [
@@ -150,9 +153,9 @@ def field_help(about: Field[Any]) -> str:
         if meta[key] is not None
     ]
     allowed = ", ".join(meta["choices"] or bounds)
-    shown = about.default not in (None, MISSING, (), "")
-    default = f"; default {about.default}" if shown else ""
-    return f"{meta['help']}{f'; {allowed}' if allowed else ''}{default}"
+    shown = default and about.default not in (None, MISSING, (), "")
+    text = f"{meta['help']}{f'; {allowed}' if allowed else ''}"
+    return f"{text}; default {about.default}" if shown else text
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from trainable.common.errors import UserError, first_line, unknown_name
 from trainable.common.files import nearest_existing
 from trainable.common.gpus import unusable_gpu
-from trainable.common.hub import layers_of
+from trainable.common.hub import size_of
 from trainable.config.fields import check_fields, converted, described, merged
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.layer_sets import half_depth
@@ -201,7 +201,9 @@ class InputOptions:
         parse=writable_folder,
         metavar="DIR",
     )
-    depth: int | None = None  # of students: half a given teacher's, as `halved` writes it down
+    # As `fitted` writes it down: the depth of students, half a given teacher's, and its width.
+    depth: int | None = None
+    width: int | None = None
 
     def __post_init__(self) -> None:
         pairs = dict(self.augmentation).items()
@@ -230,7 +232,8 @@ class InputOptions:
     def effective_preset(self) -> Preset:
         """The preset with what the user gave in its place."""
         given = {name: getattr(self, name) for name in OF_PRESET}
-        return replace(PRESETS[self.preset], **{k: v for k, v in given.items() if v is not None})
+        preset = PRESETS[self.preset].for_width(self.width or 0)
+        return replace(preset, **{k: v for k, v in given.items() if v is not None})
 
 
 Options = TypeVar("Options", bound=InputOptions)
@@ -250,11 +253,13 @@ def resolve_preset(name: str) -> tuple[str, str]:
     return "mini", "no CUDA GPU is visible"
 
 
-def halved(options: Options) -> Options:
-    """The options with students of half the depth of a given teacher, if that can be read; else
-    they have the preset's. UserError for a teacher that can't be had."""
-    layers = None if options.teacher is None else layers_of("--teacher", options.teacher)
-    return options if layers is None else replace(options, depth=half_depth(layers))
+def fitted(options: Options) -> Options:
+    """The options with students of half the depth of a given teacher, and its width, if these can
+    be read; else they have the preset's. UserError for a teacher that can't be had."""
+    if options.teacher is None:
+        return options
+    layers, width = size_of("--teacher", options.teacher)
+    return replace(options, depth=None if layers is None else half_depth(layers), width=width)
 
 
 def complete_config(

@@ -26,6 +26,14 @@ class Preset:
     trial: Mapping[str, Any]  # constants of TrialConfig
     teacher_settings: TeacherSettings = field(default_factory=TeacherSettings)
     learning_rates: Mapping[str, float] = field(default_factory=lambda: LEARNING_RATES)
+    width: int = 768  # of the teacher that its learning rate is for
+
+    def for_width(self, width: int) -> "Preset":
+        """The same for a teacher that may be wider, whose learning rate falls in proportion (of
+        Adam: Yang et al. 2022, Tensor Programs V). The students' makes no difference there."""
+        share = self.width / max(width, self.width)
+        rate = float(f"{share * self.teacher_settings.learning_rate:.3g}")
+        return replace(self, teacher_settings=replace(self.teacher_settings, learning_rate=rate))
 
 
 SST2 = Preset(
@@ -45,6 +53,7 @@ PRESETS: dict[str, Preset] = {
     # Chosen by the learning curves of `--space schedules --scheduler fifo`, in the report: students
     # end near their plateau in the time there is, and rank after two thirds as at their end.
     "mini": Preset(
+        width=384,
         max_length=64,
         max_train_samples=5120,
         coarse_grid=True,

@@ -24,7 +24,7 @@ from trainable.common.quiet import quiet_libraries
 from trainable.config.fields import plain
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, RELATIONS
-from trainable.config.options import AUTO, InputOptions, halved, resolve_preset
+from trainable.config.options import AUTO, InputOptions, fitted, resolve_preset
 from trainable.config.training_inputs import Kinds, PretrainedStudent, TrainingInputs, check_data
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_steps, trial_steps
@@ -82,7 +82,7 @@ def prepare(
         key: str(value) if isinstance(value, Path) else plain(value)
         for key, value in options.items()
     }
-    chosen = halved(InputOptions(preset=name, dataset=path, **given))
+    chosen = fitted(InputOptions(preset=name, dataset=path, **given))
     preparation = Preparation.load(load_sources(chosen, tables))
     preparation.check([], log)
     if relations:

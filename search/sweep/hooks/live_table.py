@@ -15,7 +15,16 @@ from search.policy.still_to_come import too_short_to_search
 from search.record.events import FALLBACK
 from search.record.labels import labels_of
 from search.record.run import Run
-from search.record.trial_record import ENDED, FAILED, PENDING, RUNNING, WAITING, TrialRecord
+from search.record.trial_record import (
+    ENDED,
+    FAILED,
+    PENDING,
+    RUNNING,
+    WAITING,
+    TrialRecord,
+    by_recipe,
+)
+from search.results.table import rounded
 from trainable.common.errors import count_of
 
 HEARTBEAT_SECONDS = 30.0
@@ -95,7 +104,8 @@ def _finals(run: Run, event: dict[str, Any]) -> str:
     if begun != [run.trials[event["trial"]]]:
         return ""
     why = " For a search before them the time was too short." if too_short_to_search(run) else ""
-    return f"  {count_of(len(finals), 'final')}, {begun[0].config.max_steps} steps each.{why}"
+    recipes = "; ".join(rounded(labels_of(run)(group[0])) for group in by_recipe(finals).values())
+    return f"  {count_of(len(finals), 'final')}: {recipes}.{why}"
 
 
 def trials_view(run: Run, height: int) -> Group:

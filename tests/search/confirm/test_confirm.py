@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from search.confirm.__main__ import TEST, announce, main, score_on_test
+from search.confirm.__main__ import announce, main
 from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
 from search.policy.still_to_come import is_complete
 from search.record.plan_file import SWEEP
@@ -23,6 +23,7 @@ from search.record.storage import RecordCopy, local_runs
 from search.record.trial_record import TrialRecord
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_in
+from search.students.test_split import TEST, score_on_test
 from tests.conftest import user_error
 from tests.exports import make_run
 from tests.made_runs import pack_right
@@ -261,9 +262,9 @@ def test_the_test_split_that_another_machine_scored_is_not_scored_again(
         copy.copy()
     (tmp_path / "storage" / "mine-confirm" / TEST).write_text("Test accuracy: 0.9\n")
     monkeypatch.setattr("search.students.unseen.score_once", lambda run: 1 / 0)
-    invocation = SimpleNamespace(console=Console(file=io.StringIO(), width=300))
-    assert score_on_test(folder, 0, invocation) == 0
-    assert invocation.console.file.getvalue() == "Test accuracy: 0.9\n"
+    console = Console(file=io.StringIO(), width=300)
+    assert score_on_test(folder, 0, console) == 0
+    assert console.file.getvalue() == "Test accuracy: 0.9\n"
     assert (folder / TEST).read_text() == "Test accuracy: 0.9\n"
 
 

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -18,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from search.confirm.__main__ import TEST, score_on_test
 from search.export import exported_student as exported
 from search.export import forms
 from search.export.__main__ import main
 from search.record.labels import find_trial
 from search.results.statistics import Difference
+from search.students.test_split import TEST, score_on_test
 from tests.conftest import ARCHITECTURES, make_teacher, random_sentences, user_error, write_tsv
 from tests.exports import copied, make_run
 from tests.made_runs import asked, evaluated, failed, made_run, right_of, started
@@ -350,8 +349,8 @@ def centre_logits(folder, texts):
 def confirmed(run):
     """What `search.confirm` says of the test split at its end."""
     shown = io.StringIO()
-    invocation = SimpleNamespace(console=Console(file=shown, width=300))
-    assert score_on_test(run.folder, 0, invocation) == 0
+    console = Console(file=shown, width=300)
+    assert score_on_test(run.folder, 0, console) == 0
     return shown.getvalue()
 
 

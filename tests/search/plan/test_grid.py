@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from search.plan.grid import plan_trials
+from search.plan.grid import left_out, plan_trials
 from spaces import SEARCHED, SPACE_NAMES
 from tests.conftest import user_error
 from tests.made_runs import asked
@@ -25,6 +25,37 @@ def test_student_joins_a_space_that_has_no_pretrained_row_of_its_own(tmp_path):
     )
     (listed,) = plan(f"{tmp_path}/mine.py:mine", "mini", **own)
     assert (listed.initialisation, listed.epochs) == ("pretrained", 7)
+
+
+@pytest.fixture
+def own_space(tmp_path):
+    """A space that returns this text."""
+
+    def write(returned):
+        file = tmp_path / f"own{len([*tmp_path.iterdir()])}.py"  # each is read once
+        file.write_text(f"from ray import tune\n\ndef own(inputs):\n    return {returned}\n")
+        return f"{file}:own"
+
+    return write
+
+
+def test_as_many_samples_are_drawn_as_asked_for_though_some_are_drawn_again(own_space):
+    names = "('temperature', 'hidden_weight')"
+    space = own_space(f"{{name: tune.choice([1.0, 2.0, 3.0, 4.0]) for name in {names}}}")
+    found = [plan(space, samples=n, overrides=(("aligned_layers", "all"),)) for n in (4, 16, 40)]
+    assert [len(set(configs)) for configs in found] == [4, 16, 16]
+    assert found[0] == found[1][:4]
+
+
+def test_a_grid_without_values_is_refused_and_what_is_drawn_is_not_left_out(own_space):
+    said = user_error(plan, own_space("{'alpha': tune.grid_search([])}"), "mini")
+    assert said.endswith("has no configuration; a list in it is empty")
+    values = "[0.1] if inputs.coarse else [0.1, 0.2]"
+    grid = f"{{'alpha': tune.grid_search({values})}}"
+    drawn = f"{{'alpha': tune.uniform(0, 1), 'ema_decay': tune.grid_search({values})}}"
+    for returned, samples, told in ((grid, None, "alpha=0.2"), (drawn, 3, "")):
+        request = asked(space=own_space(returned), preset="mini", samples=samples)
+        assert left_out(request) == told
 
 
 # Order, seeds, samples.

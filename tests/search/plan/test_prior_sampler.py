@@ -6,10 +6,19 @@ from collections import Counter
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from scipy import stats
 
-from search.plan.prior_sampler import KEPT, NEAR, RANDOM_SHARE, PriorSampler, share_of_best
+from search.plan.prior_sampler import (
+    KEPT,
+    NEAR,
+    RANDOM_SHARE,
+    PriorSampler,
+    check_prior,
+    share_of_best,
+)
+from trainable.common.errors import UserError
 
 PRIORS = {"x": (0.8, 0.1), "rate": (2.0, 1.5), "start": {"spread": 6, "lower": 3, "pretrained": 9}}
 STARTS = ("spread", "lower", "random")
@@ -93,6 +102,25 @@ def test_numbers_of_every_kind_are_of_their_type_and_range():
     assert {d["share"] for d in found} == {0.0, 0.25, 0.5, 0.75, 1.0}
     assert {d["depth"] for d in found} <= set(range(1, 13))
     assert {tuple(type(v) for v in d.values()) for d in found} == {(int, int, float, float)}
+
+
+def test_whole_numbers_are_drawn_alike_the_first_and_the_last_too():
+    priors = {"depth": (9, 50)}
+    found = draws(
+        optuna.create_study(), priors, 600, lambda t: {"depth": t.suggest_int("depth", 8, 10)}
+    )
+    counts = Counter(d["depth"] for d in found)
+    assert stats.chisquare([counts[depth] for depth in (8, 9, 10)]).pvalue > 0.01
+
+
+def test_a_prior_is_no_narrower_than_the_points_that_are_drawn():
+    about = FloatDistribution(1e-6, 1e-1)
+    with pytest.raises(
+        UserError, match=r"^rate: \(5e-05, 1e-06\) is not .*spread above 9.9999e-05"
+    ):
+        check_prior("rate: ", (5e-5, 1e-6), about)
+    check_prior("rate: ", (5e-5, 2e-4), about)
+    check_prior("rate: ", (5e-5, 1.01), FloatDistribution(1e-6, 1e-1, log=True))
 
 
 BEST = {"x": 0.2, "start": "lower", "rate": 4.0}

@@ -140,6 +140,20 @@ def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deep
         assert depths == {tried[0]: deepest, **dict.fromkeys(tried[1:], others)}
 
 
+def test_what_a_start_of_ones_own_space_lacks_is_drawn(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "POINTS_TO_EVALUATE = [{'alpha': 0.9}, {'alpha': 0.123, 'temperature': 3.0}]\n\n"
+        "def own(trial):\n    trial.suggest_float('alpha', 0.1, 0.9)\n"
+        "    trial.suggest_float('temperature', 1.0, 4.0)\n"
+    )
+    request = resolved(space=f"{tmp_path}/own.py:own", preset="mini")
+    first, second = starts = starting_points(request)
+    assert (first[0].alpha, second[0].alpha, second[0].temperature) == (0.9, 0.123, 3.0)
+    assert 1.0 < first[0].temperature < 4.0
+    assert all(config_of_draw(request, draw) == config for config, draw in starts)
+    assert starting_points(request) == starts
+
+
 def test_a_search_that_weighs_latency_tries_half_of_the_feed_forward_neurons_too(teacher_of):
     weighed = {"teacher": teacher_of(12), "against": "latency"}
     request = resolved(space="recipe", **weighed)

@@ -5,9 +5,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from optuna.distributions import CategoricalDistribution
 
 from search.record.trial_record import FAILED, STOPPED, TrialRecord
 from search.report.importance import (
+    _described,
     comparable_settings,
     followers,
     importance,
@@ -130,6 +132,13 @@ def test_stopped_trials_count_at_equal_evaluations():
 
 
 @pytest.mark.usefixtures("few_resamples")
+def test_many_names_are_no_categories_of_which_each_doubles_the_time():
+    few, many = (pd.Series([f"layers {n:02}" for n in range(count)] * 2) for count in (8, 63))
+    assert isinstance(_described(few)[1], CategoricalDistribution)
+    values, about = _described(many)
+    assert (about.low, about.high, values.tolist()) == (0.0, 62.0, [*map(float, range(63))] * 2)
+
+
 def test_numbers_with_gaps_come_in_quarters():
     growth = {"alpha": None, "alpha_schedule": "cosine_growth"}
     drawn = np.random.default_rng(0).uniform(1, 5, 12)

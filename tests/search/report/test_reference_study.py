@@ -63,6 +63,17 @@ def test_level_and_gap_by_hand(tmp_path):
     np.testing.assert_allclose(found[2:], (1.0 - half, 1.0 + half), atol=0.01)
 
 
+def test_a_gap_is_to_the_baseline_of_its_own_depth_and_levels_are_of_the_studys(tmp_path):
+    """As `--against depth` has both in one run."""
+    shallow = {replace(c, student_layers=3): (s,) * 4 for c, s in ((CE_ONLY, 0.8), (LOGITS, 0.81))}
+    deep = {CE_ONLY: (0.880,) * 4, LOGITS: (0.885,) * 4}
+    both = compared(tmp_path, {**deep, **shallow})
+    assert [numbers[6] for numbers in both.values() if numbers[0] == "logits"] == ["+0.50", "+1.00"]
+    for trials, judged in ((deep, True), (shallow, False)):
+        rows = compared(tmp_path / f"{judged}", trials).values()
+        assert all((verdict != "not compared") == judged for *_, verdict, _, _, _, _ in rows)
+
+
 def test_what_disagrees_has_not_finished_or_has_no_baseline(tmp_path):
     base, logits = compared(tmp_path, {CE_ONLY: (0.95,) * 4, LOGITS: (0.80,) * 4}).values()
     assert (logits[4], logits[-1]) == (LOWER, LOWER)

@@ -72,7 +72,31 @@ def test_students_of_one_label_and_stopped_ones_are_no_rivals(run):
         "No other recipe has finished that can be compared with it. Not compared: 3 with one label "
         "only, 1 stopped early."
     )
-    assert any(sentence.startswith("3 recipes learned nothing") for sentence in summary.limitations)
+    assert "Every example is given the same label (marked !) by 3 recipes" in " ".join(
+        summary.limitations
+    )
+
+
+def test_one_label_is_no_rival_however_near(run):
+    """As of most examples the label may be the same."""
+    summary_of(run, {BEST: 0.87, NEAR: 0.86, FAR: 0.86, RANDOM: 0.5}, stopped=(0.5,))
+    run.trials[FAR.digest].evaluations[0]["one_label"] = True
+    summary = gather(run).summary
+    assert "(1 of 2 other recipes). Not compared: 1 with one label only" in summary.findings[-1]
+    assert "2 recipes are not significantly different" in " ".join(summary.limitations)
+
+
+def test_what_examples_leave_open_is_not_what_seeds_do(tmp_path):
+    """Of another metric than accuracy the noise is that of each trial's interval."""
+    pairs = {replace(c, seed=n): 0.7 + n / 5 for c in (BEST, NEAR) for n in (0, 1)}
+    inputs = replace(training_inputs(), metric="macro_f1")
+    run = create_run(tmp_path / "run", plan(*pairs, inputs=inputs, seeds=2))
+    for trial, right in pairs.items():
+        report_evaluations(run, trial, (right,) * 4)
+    report = gather(run)
+    of_trials = (report.trials["high"] - report.trials["low"]).mean()
+    assert (report.recipes["high"] - report.recipes["low"]).mean() > 2 * of_trials
+    assert f"±{50 * of_trials:.1f} points" in " ".join(report.summary.limitations)
 
 
 def test_a_trial_with_another_number_of_evaluations_is_not_said_to_be_worse(tmp_path):

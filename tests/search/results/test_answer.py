@@ -117,8 +117,8 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
 def test_the_gain_of_the_default_trained_longer_is_told_as_one_of_length(tmp_path):
     run = with_finals(tmp_path / "run", [0.8, 0.82], [0.89, 0.895])
     text = sentences_of(run)
-    said = "steps 600, the default: in the last evaluation +9.00 points over a single short trial"
-    assert f"{said} of it (95% interval +6.9" in text
+    said = "steps 600, the default trained longer: in the last evaluation +9.00 points over"
+    assert f"{said} a single short trial of it (95% interval +6.9" in text
 
 
 def test_the_choice_among_many_is_allowed_for(tmp_path):

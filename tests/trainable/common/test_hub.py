@@ -1,5 +1,6 @@
 """The hub's answers, without a hub."""
 
+import json
 from unittest.mock import Mock
 
 import pytest
@@ -7,7 +8,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from trainable.common.errors import UserError
-from trainable.common.hub import layers_of, require_model, require_on_hub
+from trainable.common.hub import require_model, require_on_hub, size_of
 
 
 def answer(monkeypatch, error):
@@ -31,7 +32,9 @@ def test_only_what_is_not_at_hand_is_asked_for(monkeypatch, teacher_folder):
             require_model("--teacher", name)
 
 
-@pytest.mark.parametrize("name", ["num_hidden_layers", "n_layers"])
-def test_the_depth_is_read_from_the_configuration_alone(tmp_path, name):
-    (tmp_path / "config.json").write_text(f'{{"{name}": 6}}')
-    assert layers_of("--teacher", str(tmp_path)) == 6
+@pytest.mark.parametrize("names", [("num_hidden_layers", "hidden_size"), ("n_layers", "dim")])
+def test_depth_and_width_are_read_from_the_configuration_alone(tmp_path, names):
+    (tmp_path / "config.json").write_text(json.dumps(dict(zip(names, (6, 768), strict=True))))
+    assert size_of("--teacher", str(tmp_path)) == (6, 768)
+    (tmp_path / "config.json").write_text("{")
+    assert size_of("--teacher", str(tmp_path)) == (None, None)

@@ -1,12 +1,35 @@
 """The presets: what can be built from them, and how much of a trial evaluations take."""
 
+import json
+
 import pytest
 
 from tests.conftest import MINI
+from trainable.common.errors import UserError
 from trainable.config.initialisations import INITIALISATIONS
 from trainable.config.layer_sets import check_depths
+from trainable.config.options import InputOptions, fitted, transfer_sources
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
+
+
+@pytest.mark.parametrize(("width", "share"), [(16, 1), (384, 1), (768, 1 / 2), (1536, 1 / 4)])
+def test_a_given_teachers_learning_rate_falls_with_its_width(tmp_path, width, share):
+    config = {"num_hidden_layers": 12, "hidden_size": width}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    usual = PRESETS["mini"]
+    found = fitted(InputOptions(preset="mini", teacher=str(tmp_path))).effective_preset
+    assert found.teacher_settings.learning_rate == share * usual.teacher_settings.learning_rate
+    assert found.learning_rates == usual.learning_rates  # of students
+
+
+def test_sources_are_told_apart_by_commas_that_no_path_has(tmp_path, monkeypatch):
+    (folder := tmp_path / "a,b").mkdir()
+    (folder / "texts.csv").write_text("text\none\n")
+    monkeypatch.chdir(folder)
+    assert transfer_sources("texts.csv") == (str(folder / "texts.csv"),)
+    with pytest.raises(UserError, match=r"texts\.csv': its path has a comma"):
+        transfer_sources("texts.csv,augment")
 
 
 @pytest.mark.parametrize("name", PRESETS)

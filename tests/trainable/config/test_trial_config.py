@@ -112,6 +112,8 @@ def test_what_is_idle_makes_no_other_recipe():
     assert logits.recipe != TrialConfig(alpha=0.999, temperature=4.0).recipe
     aligned = TrialConfig(alpha=0.5, aligned_layers="1", hidden_weight=7.0)
     assert aligned.recipe == replace(aligned, relation_heads=12)
+    of_teacher = replace(logits, alpha=0.0)
+    assert of_teacher.recipe == replace(of_teacher, class_weight="balanced").recipe
     assert TrialConfig(alpha=0.5, relation_heads=4).recipe == TrialConfig(alpha=0.5).recipe
     related = TrialConfig(alpha=0.5, relation_weight=2.0, relation_heads=4, hidden_weight=7.0)
     assert related.recipe == replace(related, hidden_weight=1.0)

@@ -105,8 +105,10 @@ def test_a_line_says_that_the_finals_begin(seconds, short):
         run.trials[config.digest].outcome = RUNNING
         PlainLines(target).show(run, {"event": "start", "trial": config.digest})
         told.append(target.file.getvalue())
-    assert told[0].startswith("  2 finals, 70 steps each.")
-    assert told[0].endswith(f"{short}.\n" if short else "each.\n")
+    assert told[0].startswith("  2 finals: teacher_spread, logits only, fixed 0.5, ")
+    assert told[0].endswith(
+        f"seed 1. For a search before them {short}.\n" if short else "seed 1.\n"
+    )
     assert told[1] == ""
 
 
