@@ -10,6 +10,7 @@ from search.record.run import Run
 from search.record.trial_record import FINISHED, STOPPED
 from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 
+FINALS = "finals"
 RANKS = ("not finished", "finished", "tied", "best")  # of a curve, what stands in front last
 
 Cost = tuple[str, float, str]  # its name, seconds (of trials side by side, their sum), a note
@@ -19,7 +20,8 @@ def evaluations_table(run: Run, trials: pd.DataFrame, recipes: pd.DataFrame) -> 
     """One row an evaluation: its number as `evaluation`, its `score` and its `rung_score`.
 
     Beside them, of `trials_table`, digest, recipe, label, stratum and outcome; and `rank`, an index
-    of RANKS. The stratum with the highest score comes first.
+    of RANKS. Finals, whose evaluations are of more steps, are a stratum of their own. The one with
+    the highest score comes first.
     """
     rows = [
         (digest, e["evaluations"], e["score"], rung_score(e))
@@ -28,6 +30,8 @@ def evaluations_table(run: Run, trials: pd.DataFrame, recipes: pd.DataFrame) -> 
     ]
     columns = ["digest", "evaluation", "score", "rung_score"]
     about = trials[["digest", "recipe", "label", "stratum", "outcome"]].copy()
+    finals = [digest for digest, trial in run.trials.items() if trial.final]
+    about.loc[about["digest"].isin(finals), "stratum"] = FINALS
     tied = trials["tied"].fillna(value=False).astype(int)
     about["rank"] = (trials["outcome"] == FINISHED) * (1 + tied)
     best = recipes["recipe"][:1] if (recipes["outcome"][:1] == FINISHED).all() else []

@@ -33,12 +33,10 @@ def same_inputs(run: Run) -> bool:
     return first.preset == "sst2" and run.plan.inputs.metric == ACCURACY and not changed
 
 
-def _as_preset(config: TrialConfig) -> bool:
-    """Whether it trains as deep a student as the study does, and as long, in as large steps."""
-    preset = PRESETS["sst2"]
-    wanted = {key: preset.trial[key] for key in ("student_layers", "epochs")}
+def _as_there(config: TrialConfig) -> bool:
+    """Whether it trains as deep a student as the study does, and as long."""
+    wanted = {key: PRESETS["sst2"].trial[key] for key in ("student_layers", "epochs")}
     wanted |= {"batch_size": TrialConfig.batch_size, "max_steps": None}
-    wanted["learning_rate"] = preset.learning_rates[config.initialisation]
     return all(getattr(config, key) == value for key, value in wanted.items())
 
 
@@ -50,9 +48,9 @@ def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     finished = recipes[(recipes["outcome"] == FINISHED) & recipes["reference"].notna()]
     rows = [reference_row(run.trials[digest].config) for digest in finished["digest"]]
     pairs = [(row, ours) for row, (_, ours) in zip(rows, finished.iterrows(), strict=True) if row]
-    comparable, compared = same_inputs(run), False
     trained = {digest: run.trials[digest].config for digest in finished["digest"]}
-    comparable = comparable and all(map(_as_preset, trained.values()))
+    alike = {digest for digest, config in trained.items() if same_inputs(run) and _as_there(config)}
+    compared = False
     baselines = {trained[o["digest"]].recipe: o for row, o in pairs if row.alpha == CE_ONLY}
     cells = []
     for row, ours in sorted(pairs, key=lambda pair: STUDY_ROWS.index(pair[0])):
@@ -66,16 +64,16 @@ def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
             if gap_verdict == AGREES and gap.low <= 0.0 <= gap.high:
                 gap_verdict = UNDECIDED
         low, high, verdict = ours["low"], ours["high"], "not compared"
-        if comparable:
+        if ours["digest"] in alike:
             verdict = _verdict(row.accuracy, low, high)
         numbers = (share(row.accuracy), share(ours["best5"]), interval((low, high)), verdict)
         gaps = (signed(study_gap), *difference_cells(gap), gap_verdict)
         cells.append((row.table, rounded(ours["label"]), *numbers, *gaps))
-        compared = compared or comparable or gap is not None
+        compared = compared or ours["digest"] in alike or gap is not None
     notes = STUDY_NOTE
-    if not comparable:
+    if len(alike) < len(trained):
         notes += (
-            " This run has another teacher, other data or other trials, so only gaps are compared."
+            " Of rows on other inputs, or trained otherwise than there, only gaps are compared."
         )
     if missing := len(STUDY_ROWS) - len({STUDY_ROWS.index(row) for row, _ in pairs}):
         notes += f" Not finished in this run: {missing} of its {len(STUDY_ROWS)} rows."

@@ -6,6 +6,7 @@ from search.record.run import create_run
 from search.report.figure_data import costs, evaluations_table, point_panels, rung_counts
 from search.results.table import recipes_table, trials_table
 from tests.report_runs import answers, config, evaluation, plan, report_evaluations, reported
+from tests.search.results.test_answer import with_finals
 
 BEST, FAR, SHORT = config(alpha=0.5), config(alpha=0.75), config(alpha=0.1)
 RANDOM = config("random", "none")
@@ -38,6 +39,12 @@ def test_evaluations_with_the_best_stratum_first_and_ranks_and_what_happened_at_
     counts = {"stratum": "teacher_spread", "rung": 2, "reached": 3, "stopped": 1, "median": median}
     assert first == counts
     assert [second[key] for key in ("stratum", "reached", "stopped")] == ["random", 0, 0]
+
+
+def test_finals_whose_evaluations_are_of_more_steps_have_a_panel_of_their_own(tmp_path):
+    found, rungs = tables(with_finals(tmp_path / "run", [0.8, 0.82], [0.83]))
+    assert found["stratum"].tolist() == ["finals"] * 2 + ["all trials"] * (len(found) - 2)
+    assert "finals" not in set(rungs["stratum"])
 
 
 def test_recipes_on_seeds_count_once_at_a_rung_by_their_mean(tmp_path):
