@@ -21,6 +21,7 @@ from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import affordable_evaluations, trial_steps
 
 WIDTH = "student_width"
+LEAST_STEPS = 50  # before trials are compared: until then some give every example one label
 LEAST_EVALUATIONS = 2  # of a trial that is compared before its end
 LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
 
@@ -136,13 +137,15 @@ class ResolvedRequest(Request):
         rates, pretrained = self.effective_preset.learning_rates, dict(self.pretrained)
         return complete_config(constants, rates, {**values, **fixed}, pretrained)
 
-    def first_rung(self, evaluations: int) -> int:
-        """Evaluations, of so many in a trial, before trials are compared."""
+    def first_rung(self, evaluations: int, steps: int) -> int:
+        """Evaluations, of so many in a trial of so many steps, before trials are compared; of a
+        trial that is too short for that, all."""
         if self.grace_evaluations is not None:
             return self.grace_evaluations
+        grace = self.effective_preset.grace_evaluations
         if self.scheduler == PROMOTION:
-            return max(1, evaluations // 5)
-        return self.effective_preset.grace_evaluations
+            grace = max(1, evaluations // 5)
+        return min(max(grace, math.ceil(LEAST_STEPS * evaluations / steps)), evaluations)
 
 
 def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:

@@ -139,20 +139,21 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
 
     from search.plan.draws import starting_points
     from search.run.costs import student_costs
+    from trainable.data.batches import trial_steps
 
     request, inputs = checked.request, checked.prepare(console)
     console.print(f"Teacher {inputs.metric_label}: {inputs.describe_teacher()}.")
     costs = {}
     if request.against is not None:
         costs = student_costs(request, checked.preparation, times, console)
-    first = checked.configs[0].digest
+    first, steps = checked.configs[0], trial_steps(inputs.examples["train"], checked.configs[0])
     plan = Plan(
         requests=(request,),
         provenance=invocation.provenance(),
         inputs=inputs,
         trials=tuple(checked.configs),
-        grace_evaluations=request.first_rung(checked.configs[0].evaluations),
-        parameters={first: starting_points(request)[0][1]} if request.searched else {},
+        grace_evaluations=request.first_rung(first.evaluations, steps),
+        parameters={first.digest: starting_points(request)[0][1]} if request.searched else {},
         costs=costs,
     )
     return start_run(folder, plan, invocation)

@@ -213,8 +213,9 @@ def promotion_shares(preset, batch_size, step, save, restore):
     asked = resolve(Request(space="recipe", preset=preset, scheduler=PROMOTION), LOG)
     asked = asked.on_examples(train, validation)
     default = replace(asked.default, batch_size=batch_size)
-    at = rungs(default.evaluations, asked.first_rung(default.evaluations), FACTOR)
-    each = trial_steps(train, default) / default.evaluations
+    steps = trial_steps(train, default)
+    at = rungs(default.evaluations, asked.first_rung(default.evaluations, steps), FACTOR)
+    each = steps / default.evaluations
     each += FORWARD_SHARE * validation / batch_size
     between = np.diff([0, *at, default.evaluations])
     reached = float(FACTOR) ** -np.arange(len(between))  # the share of trials that train each part

@@ -106,9 +106,12 @@ def test_a_searcher_is_to_suggest_so_many(samples, budget, wanted):
 
 
 def test_the_first_rung_is_as_asked_or_goes_by_scheduler_and_preset():
-    assert asked(scheduler="asha").first_rung(10) == 2  # of the tests' preset
-    assert [asked(scheduler="promotion").first_rung(n) for n in (4, 10, 15)] == [1, 2, 3]
-    assert asked(scheduler="promotion", grace_evaluations=7).first_rung(10) == 7
+    """But not before 50 steps, in which some students learn nothing yet."""
+    promotion = asked(scheduler="promotion")
+    assert asked(scheduler="asha").first_rung(10, 1000) == 2  # of the tests' preset
+    assert [promotion.first_rung(n, 1000) for n in (4, 10, 15)] == [1, 2, 3]
+    assert [promotion.first_rung(6, steps) for steps in (320, 85, 51, 20)] == [1, 4, 6, 6]
+    assert asked(scheduler="promotion", grace_evaluations=7).first_rung(10, 20) == 7
 
 
 # Depths.

@@ -47,6 +47,7 @@ def sweep(teacher_folder, data_folder, tmp_path_factory):
         *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
         *("--allow-weak-teacher", "--eval-subset", "13", "--transfer", "none", "--keep", "2"),
         *("--max-concurrent", "1", "--seed", "3", "--finals", "0", "--name", "cut"),
+        *("--grace-evaluations", "1"),  # of 24 steps, which else would be too few to compare
         *("--storage", str(place), "--cache", os.path.relpath(place / "c")),
         *(part for setting in (*SETTINGS, FAST) for part in ("--set", setting)),
     ]
