@@ -182,7 +182,7 @@ class Request(InputOptions):
     )
     grace_evaluations: int | None = _trials(
         "evaluations before the first rung (default: the preset's with asha, a fifth of them with "
-        "promotion)",
+        "promotion, but 50 steps at least)",
         None,
         low=1,
     )
