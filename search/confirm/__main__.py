@@ -27,7 +27,7 @@ from search.record.trial_record import ENDED
 from search.results.confirmation import Confirmation
 from search.results.confirmation_result import lacks_best
 from search.results.precision import POWER, spread_in
-from search.students.test_split import score_on_test
+from search.students.on_test_split import score_on_test
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
 from trainable.config.fields import OneLineParser, add_flags, given

@@ -85,7 +85,9 @@ def check_prior(flag: str, prior: Any, about: Any) -> None:
             if {*prior} <= {*about.choices} and all(0 < w < inf for w in prior.values()):
                 return
         else:
-            least = 1.0 if about.log else (about.high - about.low) / (POINTS - 1)
+            least = (about.high - about.low) / (POINTS - 1)  # from a point to the next
+            if about.log:
+                least = (about.high / about.low) ** (1 / (POINTS - 1))
             wanted = f"(centre from {about.low:g} to {about.high:g}, spread above {least:g})"
             centre, spread = prior
             if about.low <= centre <= about.high and least < spread < inf:

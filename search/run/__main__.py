@@ -21,7 +21,7 @@ from search.record.run_folders import (
     refuse_existing,
     storage_folder,
 )
-from search.students.test_split import score_on_test
+from search.students.on_test_split import score_on_test
 from search.sweep.processes.cluster import check_address
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from spaces import SPACE_NAMES

@@ -23,7 +23,7 @@ from search.record.storage import RecordCopy, local_runs
 from search.record.trial_record import TrialRecord
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_in
-from search.students.test_split import TEST, score_on_test
+from search.students.on_test_split import TEST, score_on_test
 from tests.conftest import user_error
 from tests.exports import make_run
 from tests.made_runs import pack_right

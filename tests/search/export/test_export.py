@@ -22,7 +22,7 @@ from search.export import forms
 from search.export.__main__ import main
 from search.record.labels import find_trial
 from search.results.statistics import Difference
-from search.students.test_split import TEST, score_on_test
+from search.students.on_test_split import TEST, score_on_test
 from tests.conftest import ARCHITECTURES, make_teacher, random_sentences, user_error, write_tsv
 from tests.exports import copied, make_run
 from tests.made_runs import asked, evaluated, failed, made_run, right_of, started

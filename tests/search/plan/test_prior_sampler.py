@@ -120,7 +120,9 @@ def test_a_prior_is_no_narrower_than_the_points_that_are_drawn():
     ):
         check_prior("rate: ", (5e-5, 1e-6), about)
     check_prior("rate: ", (5e-5, 2e-4), about)
-    check_prior("rate: ", (5e-5, 1.01), FloatDistribution(1e-6, 1e-1, log=True))
+    check_prior("rate: ", (5e-5, 1.02), FloatDistribution(1e-6, 1e-1, log=True))
+    with pytest.raises(UserError, match=r"spread above 1\.01158"):
+        check_prior("rate: ", (5e-5, 1.01), FloatDistribution(1e-6, 1e-1, log=True))
 
 
 BEST = {"x": 0.2, "start": "lower", "rate": 4.0}
