@@ -145,7 +145,8 @@ def _passes(run: Run, count: int) -> float:
     spent = run.seconds - (0.0 if run.request.time_budget else run.final_seconds)
     left = run.request.whole_budget(spent) - spent
     # Of each trial: starting its worker, building its student, saving.
-    in_slots = min(run.slots, len(trained)) * (run.seconds - run.plan.inputs.outputs_seconds)
+    in_trials = run.seconds - run.plan.inputs.outputs_seconds - run.starting_seconds
+    in_slots = min(run.slots, len(trained)) * in_trials
     overhead = max(in_slots - training - evaluating, 0.0) / len(trained)
     seconds = left / math.ceil(count / run.slots) - overhead  # some run after the others
     seconds -= evaluating / len(evaluations) * _evaluations(run)

@@ -52,6 +52,7 @@ class Run:
     next_number: int = 0  # of the event to come
     seconds: float = 0.0  # that the teacher's outputs took, and its sessions so far
     final_seconds: float = 0.0  # of these, since finals were planned
+    starting_seconds: float = 0.0  # of these, in which Ray started
     last_time: float | None = None  # of the last event
     events: list[Event] = field(default_factory=list, compare=False, repr=False)  # in order
     exhausted: bool = False  # whether its searcher has found nothing new
@@ -129,7 +130,8 @@ class Run:
 
     def apply(self, event: dict[str, Any]) -> None:
         """Brings clock and trials up to an event of the record."""
-        gap = bool(self.events) and LOST in (event["event"], self.events[-1]["event"])
+        before = self.events[-1]["event"] if self.events else ""
+        gap = LOST in (event["event"], before)
         self.events.append(event)
         now = float(event.get("time", self.last_time or 0.0))
         counts = event["event"] not in ("plan", "session") and not gap  # a night may lie in it
@@ -137,6 +139,7 @@ class Run:
             passed = max(0.0, now - self.last_time)
             self.seconds += passed
             self.final_seconds += passed * self.last_trial.final
+            self.starting_seconds += passed * (before == "session")
         self.last_time = now
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = TrialRecord.suggested(event)

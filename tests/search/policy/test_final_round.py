@@ -24,11 +24,11 @@ def longest_by_passes(monkeypatch):
     monkeypatch.setattr(time_split, "LONGEST_STEPS", 0)
 
 
-def searched(folder, shares, overhead=0.0, labelled=0.0, second=None, **request):
+def searched(folder, shares, overhead=0.0, labelled=0.0, second=None, starting=0.0, **request):
     """A run whose short trials have ended after SECONDS each, the default first: of 12 steps, 3.2 s
     of training and two evaluations of 2 s. A pass over the training examples takes 6 steps. Seconds
-    of `overhead` pass before the first evaluation of each. `second` are other settings of that
-    trial."""
+    of `overhead` pass before the first evaluation of each, `starting` before the first trial.
+    `second` are other settings of that trial."""
     fixed = (("evaluations", 2), ("batch_size", 16))
     wanted = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
     request = asked(**{**wanted, "samples": len(shares), "overrides": fixed, **request})
@@ -38,7 +38,8 @@ def searched(folder, shares, overhead=0.0, labelled=0.0, second=None, **request)
     drawn = {config.digest: {} for config in configs}
     inputs = made_inputs(examples=examples, outputs_seconds=labelled)
     run = made_run(folder, configs, request, inputs=inputs, parameters=drawn)
-    now = 1e9
+    run.append({"event": "session", "provenance": {}, "time": 1e9})
+    now = 1e9 + starting
     for config, share in zip(configs, shares, strict=True):
         run.append({"event": "start", "trial": config.digest, "time": now})
         now += overhead
@@ -159,6 +160,14 @@ def test_what_passes_before_a_trial_trains_does_so_once_in_a_final(tmp_path):
     budget = 120.0 + 3 * (SECONDS + 30.0)
     run = searched(tmp_path / "run", [0.87, 0.887, 0.89], overhead=30.0, time_budget=budget)
     assert finals(run) == [(4, 0, 72), (2, 0, 72)]
+
+
+def test_ray_starts_once_in_a_session_not_in_each_final(tmp_path):
+    """In 40 s, which were no part of any trial, either."""
+    budget = 90.0 + 3 * SECONDS + 40.0
+    run = searched(tmp_path / "run", [0.8, 0.9, 0.88], starting=40.0, time_budget=budget)
+    assert run.starting_seconds == read_run(run.folder).starting_seconds == 40.0
+    assert finals(run) == [(3, 0, 72), (2, 0, 72), (4, 0, 72)]
 
 
 def test_the_teachers_outputs_are_made_in_the_budgets_time(tmp_path):
