@@ -148,8 +148,10 @@ def starting_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
     wanted += [{**s, **usual, key: value} for key, value in request.added for s in plain[:2]]
     starts: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
     for start in wanted:
-        study.enqueue_trial(start)
-        trial = study.ask() if given else FixedTrial(start)
+        trial: Any = FixedTrial(start)
+        if given:
+            study.enqueue_trial(start)
+            trial = study.ask()
         try:
             config = draw_config(request, trial)
         except (UserError, ValueError):  # also where it lacks a depth

@@ -1,5 +1,7 @@
 """What is still to come of a run: trials to end, suggestions, finals, more seeds, or nothing."""
 
+from itertools import islice
+
 from search.plan.time_split import FEWEST_TRIALS
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED
@@ -53,6 +55,6 @@ def too_short_to_search(run: Run) -> bool:
 
 def none_trains(run: Run) -> bool:
     """Whether the first HOPELESS trials have all failed before an evaluation."""
-    first = list(run.trials.values())[:HOPELESS]
+    first = islice(run.trials.values(), HOPELESS)
     failed = [trial for trial in first if trial.outcome == FAILED and not trial.evaluations]
     return len(failed) == HOPELESS

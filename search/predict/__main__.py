@@ -137,8 +137,8 @@ def _text_columns(
     are not there."""
     trained = named_columns(model.text_column, piece.columns) if model.text_column else ()
     counts = (1, 2) if model.text_pairs is None else (1 + model.text_pairs,)
-    usual = [names for names in (trained, *TEXT_COLUMNS) if names and {*names} <= {*piece}]
-    usual = [names for names in usual if len(names) in counts]
+    known = [names for names in (trained, *TEXT_COLUMNS) if len(names) in counts]
+    usual = [names for names in known if {*names} <= {*piece}]
     names = named_columns(given, piece.columns) if given else (*usual, ())[0]
     if len(names) not in counts or not {*names} <= {*piece}:
         wanted = f"--text-column {given}" if given else named

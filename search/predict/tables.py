@@ -63,15 +63,11 @@ def writer(path: Path, output: Path) -> Iterator[Write]:
 
         def write(piece: pd.DataFrame) -> None:
             try:
-                if text is not None:
-                    piece = _with_lists(piece)
                 if text is None:
                     _write_parquet(path, piece, opened, stack)
-                elif output.suffix == ".jsonl":
-                    rows = piece.astype(object).where(piece.notna(), None).to_dict("records")
-                    text.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
                 else:
-                    text.write(_separated(piece, output.suffix, header=text.tell() == 0))
+                    header = text.tell() == 0
+                    text.write(_as_text(_with_lists(piece), output.suffix, header=header))
             except OSError:  # such as a full disk
                 raise
             except Exception as error:
@@ -94,8 +90,11 @@ def _with_lists(piece: pd.DataFrame) -> pd.DataFrame:
     return piece.assign(**{n: pd.Series(v, piece.index, object) for n, v in values.items()})
 
 
-def _separated(piece: pd.DataFrame, suffix: str, *, header: bool) -> str:
-    """Rows as CSV or TSV; ValueError for what TSV can't hold."""
+def _as_text(piece: pd.DataFrame, suffix: str, *, header: bool) -> str:
+    """Rows as JSON lines, CSV or TSV; ValueError for what TSV can't hold."""
+    if suffix == ".jsonl":
+        records = piece.astype(object).where(piece.notna(), None).to_dict("records")
+        return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in records)
     tabs = suffix == ".tsv"
     # The csv module leaves a carriage return bare, which ends a row for most readers.
     quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_NONNUMERIC

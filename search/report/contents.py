@@ -110,16 +110,15 @@ def _tied(recipes: pd.DataFrame) -> str:
         return "Its per-example results are missing, so it is not compared with the others."
     finished = recipes[recipes["outcome"] == FINISHED].iloc[1:]
     others, unlike = finished[finished["tied"].notna()], finished[finished["tied"].isna()]
-    rivals = int((~others["one_label"]).sum())
+    rivals = others[~others["one_label"]]
     apart = {
-        "with one label only": len(others) - rivals,
+        "with one label only": len(others) - len(rivals),
         "of another length": (unlike["evaluations"] != recipes.iloc[0]["evaluations"]).sum(),
         "stopped early": (recipes["outcome"] == STOPPED).sum(),
     }
     text = ", ".join(f"{count} {reason}" for reason, count in apart.items() if count)
     text = f" Not compared: {text}." if text else ""
-    others = others[~others["one_label"]]
-    if not (tied := others[others["tied"]]).empty:
+    if not (tied := rivals[rivals["tied"]]).empty:
         names = [
             f"{rounded(row.label)} ({signed(row.gap_low)} to {signed(row.gap_high)})"
             for row in tied.head(NAMED).itertuples()
@@ -128,12 +127,12 @@ def _tied(recipes: pd.DataFrame) -> str:
         return (
             f"Not significantly different from the best, with the 95% interval of each difference "
             f"(not adjusted for the choice of the best) in points: {'; '.join(names)} "
-            f"({len(tied)} of {count_of(len(others), 'other recipe')}).{text}"
+            f"({len(tied)} of {count_of(len(rivals), 'other recipe')}).{text}"
         )
-    if not rivals:
+    if rivals.empty:
         return f"No other recipe has finished that can be compared with it.{text}"
-    which = "the only other" if rivals == 1 else f"all {rivals} other"
-    return f"Significantly better than {which} recipe{'s' * (rivals > 1)}.{text}"
+    which = "the only other recipe" if len(rivals) == 1 else f"all {len(rivals)} other recipes"
+    return f"Significantly better than {which}.{text}"
 
 
 def _limitations(

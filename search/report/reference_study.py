@@ -46,11 +46,12 @@ def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     No rows for a searched run, nor if there is nothing to compare.
     """
     finished = recipes[(recipes["outcome"] == FINISHED) & recipes["reference"].notna()]
-    rows = [reference_row(run.trials[digest].config) for digest in finished["digest"]]
-    pairs = [(row, ours) for row, (_, ours) in zip(rows, finished.iterrows(), strict=True) if row]
     trained = {digest: run.trials[digest].config for digest in finished["digest"]}
-    alike = {digest for digest, config in trained.items() if same_inputs(run) and _as_there(config)}
-    compared = False
+    rows = map(reference_row, trained.values())
+    pairs = [(row, ours) for row, (_, ours) in zip(rows, finished.iterrows(), strict=True) if row]
+    alike = {digest for digest, config in trained.items() if _as_there(config)}
+    alike = alike if same_inputs(run) else set()
+    compared = bool(alike)
     baselines = {trained[o["digest"]].recipe: o for row, o in pairs if row.alpha == CE_ONLY}
     cells = []
     for row, ours in sorted(pairs, key=lambda pair: STUDY_ROWS.index(pair[0])):
@@ -69,7 +70,7 @@ def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         numbers = (share(row.accuracy), share(ours["best5"]), interval((low, high)), verdict)
         gaps = (signed(study_gap), *difference_cells(gap), gap_verdict)
         cells.append((row.table, rounded(ours["label"]), *numbers, *gaps))
-        compared = compared or ours["digest"] in alike or gap is not None
+        compared = compared or gap is not None
     notes = STUDY_NOTE
     if len(alike) < len(trained):
         notes += (

@@ -89,11 +89,11 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     above = f"In all rows: {', '.join(shared)}." if shared else ""
     above += f" Learning rates differ with the initialisation: {rates}." if rates else ""
     marks = {_mark(row) for row in rows}
+    unmarked = any(pd.notna(row["best5"]) and not _mark(row) for row in rows[1:])
     notes = _column_notes(run, recipes, [*columns]) + [
         f"{m}: {LEGEND[m]}." for m in LEGEND if m in marks
     ]
-    worse = (recipes["outcome"] == FINISHED) & (recipes["tied"] == False)  # noqa: E712
-    notes += ["No mark after the first: significantly worse."] * bool(worse.any())
+    notes += ["No mark after the first: significantly worse."] * unmarked
     notes += ["reference: the reference study's accuracy on SST-2."] * optional["reference"]
     return Cells([*columns], [*zip(*columns.values(), strict=True)], above.strip(), " ".join(notes))
 

@@ -232,7 +232,7 @@ class InputOptions:
     def effective_preset(self) -> Preset:
         """The preset with what the user gave in its place."""
         given = {name: getattr(self, name) for name in OF_PRESET}
-        preset = PRESETS[self.preset].for_width(self.width or 0)
+        preset = PRESETS[self.preset].for_width(self.width)
         return replace(preset, **{k: v for k, v in given.items() if v is not None})
 
 

@@ -28,11 +28,12 @@ class Preset:
     learning_rates: Mapping[str, float] = field(default_factory=lambda: LEARNING_RATES)
     width: int = 768  # of the teacher that its learning rate is for
 
-    def for_width(self, width: int) -> "Preset":
+    def for_width(self, width: int | None) -> "Preset":
         """The same for a teacher that may be wider, whose learning rate falls in proportion (of
         Adam: Yang et al. 2022, Tensor Programs V). The students' makes no difference there."""
-        share = self.width / max(width, self.width)
-        rate = float(f"{share * self.teacher_settings.learning_rate:.3g}")
+        if width is None or width <= self.width:
+            return self
+        rate = float(f"{self.width / width * self.teacher_settings.learning_rate:.3g}")
         return replace(self, teacher_settings=replace(self.teacher_settings, learning_rate=rate))
 
 

@@ -104,6 +104,7 @@ class Feed:
     ) -> None:
         self.examples, self.batch_size, self._stage = examples, batch_size, stage
         self.executor = Executor() if executor is None else executor
+        self._longest = int(examples.lengths.max())  # of all
         self._rows = torch.zeros(batch_size, dtype=torch.int64, device=examples.device)
         self._count = torch.zeros((), device=examples.device)
         self._key = object()  # apart from other feeds of the same executor
@@ -136,8 +137,7 @@ class Feed:
     def width(self, rows: np.ndarray) -> int:
         """Tokens that a batch of these rows is padded to: never more than some example has, for
         which a model may have no position."""
-        most = int(self.examples.lengths.max())
-        return min(self.executor.width(self.examples.longest(rows)), most)
+        return min(self.executor.width(self.examples.longest(rows)), self._longest)
 
     def write(self, rows: np.ndarray, count: int) -> None:
         """Puts row numbers, of which the first `count` have weight, where batches are made of."""

@@ -104,7 +104,8 @@ def _finals(run: Run, event: dict[str, Any]) -> str:
     if begun != [run.trials[event["trial"]]]:
         return ""
     why = " For a search before them the time was too short." if too_short_to_search(run) else ""
-    recipes = "; ".join(rounded(labels_of(run)(group[0])) for group in by_recipe(finals).values())
+    label_of, groups = labels_of(run), by_recipe(finals).values()
+    recipes = "; ".join(rounded(label_of(trials[0])) for trials in groups)
     return f"  {count_of(len(finals), 'final')}: {recipes}.{why}"
 
 

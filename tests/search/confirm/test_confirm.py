@@ -23,6 +23,7 @@ from search.record.storage import RecordCopy, local_runs
 from search.record.trial_record import TrialRecord
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_in
+from search.run.__main__ import main as run_main
 from search.students.on_test_split import TEST, score_on_test
 from tests.conftest import user_error
 from tests.exports import make_run
@@ -218,6 +219,16 @@ def test_the_same_is_asked_for_and_other_finalists_are_refused(source, confirmed
     assert error == "--seeds 2: mine-confirm has 3 and keeps them"
 
 
+def test_the_same_number_may_be_asked_for_again_once_more_have_finished(source, make_plan):
+    made = choose(source, ConfirmOptions(top=5, seeds=2))
+    assert (len(made.finalists), made.top) == (4, 5)  # of four that have finished
+    planned = make_plan(trials=tuple(made.trials()), confirms=asdict(made))
+    there = create_run(source.folder.parent / "five", planned)
+    report_evaluations(source, CONFIGS[4], (0.5,) * 4)
+    assert check_asked(source, ConfirmOptions(top=5), there) == made
+    assert "has other finalists" in user_error(check_asked, source, ConfirmOptions(top=4), there)
+
+
 def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
     assert "RUN mine-confirm: a confirmation itself, of mine" in refuse("mine-confirm")
     create_run(source.folder.parent / "other", make_plan())
@@ -248,7 +259,7 @@ def test_a_complete_confirmation_asks_for_nothing_to_be_shown_again(source, monk
 
 
 def test_the_test_split_that_another_machine_scored_is_not_scored_again(
-    source, tmp_path, monkeypatch
+    source, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = choose(source, ConfirmOptions(top=1, seeds=2))
@@ -266,6 +277,9 @@ def test_the_test_split_that_another_machine_scored_is_not_scored_again(
     assert score_on_test(folder, 0, console) == 0
     assert console.file.getvalue() == "Test accuracy: 0.9\n"
     assert (folder / TEST).read_text() == "Test accuracy: 0.9\n"
+    capsys.readouterr()  # nor where it is gone on with as any run is
+    assert run_main(["--resume", str(folder)]) == 0
+    assert "Test accuracy: 0.9\n" in capsys.readouterr().out
 
 
 @pytest.mark.slow

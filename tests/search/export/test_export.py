@@ -317,6 +317,18 @@ def test_a_latency_limit_is_compared_with_what_the_export_measures():
         assert forms.limit_kept(replace(request, runtime="pytorch"), costs) == []
 
 
+def test_a_run_that_is_not_complete_may_come_to_recommend_another(
+    tokenizer, data_folder, export, tmp_path
+):
+    teacher, said = make_teacher("bert", tokenizer, tmp_path / "teacher"), "is not complete"
+    run = make_run(tmp_path, teacher, data_folder, [SPREAD])
+    assert said not in export(run, "--no-check")[1]
+    run.replan({}, [RANDOM])
+    assert said in export(run, "--no-check", out=tmp_path / "open")[1]
+    named = ("--trial", SPREAD.digest)  # not recommended, but asked for
+    assert said not in export(run, "--no-check", *named, out=tmp_path / "named")[1]
+
+
 @pytest.mark.parametrize("own", [{"num_labels": 1}, {"problem_type": "multi_label_classification"}])
 def test_a_pipeline_gives_an_output_as_it_is_or_a_softmax_whatever_the_teacher_says_it_is(
     tokenizer, export, tmp_path, own

@@ -51,6 +51,16 @@ def test_all_initialisations_stand_in_one_table_with_their_numbers(mixed):
     assert "one label" not in words
 
 
+@pytest.mark.parametrize(
+    ("right", "one_label", "said"), [(500, False, True), (799, False, False), (500, True, False)]
+)
+def test_what_no_mark_means_is_said_where_a_row_has_none(right, one_label, said):
+    second = finished(right, temperature=3.0)
+    second.evaluations[0]["one_label"] = one_label
+    _, words = printed(make_run(finished(800), second))
+    assert ("No mark after the first: significantly worse." in words) == said
+
+
 @pytest.mark.parametrize("width", [120, 80])
 def test_rows_of_a_searched_space_stay_on_one_line(width):
     """With what `recipe` draws; numbers are whole, and what has no room is named."""

@@ -15,6 +15,7 @@ from trainable.engine.cuda_graph import CaptureError, Executor
 from trainable.engine.metrics import predicted
 from trainable.engine.training_step import (
     Evaluator,
+    Feed,
     TrainingStep,
     label_losses,
     make_optimiser,
@@ -111,6 +112,14 @@ def test_other_errors_are_raised_as_they_are():
     error = RuntimeError("CUDA error: an illegal memory access was encountered")
     with pytest.raises(RuntimeError, match="illegal memory access"):
         training_step(tiny_classifier(), Mock(side_effect=error)).take(np.arange(8), 1e-3)
+
+
+def test_no_batch_is_wider_than_the_longest_example_for_which_a_model_may_have_no_position():
+    executor, examples = Executor(padded=True), Examples(random_split(), 0, CPU)
+    short = np.flatnonzero(examples.lengths <= 10)
+    assert examples.lengths[short].max() == 10 < examples.lengths.max()
+    assert Feed(examples, 8, executor).width(short) == 12
+    assert Feed(examples.pick(short), 8, executor).width(np.arange(len(short))) == 10
 
 
 def test_a_warm_up_takes_each_width_twice_widest_first_and_changes_no_weight():
