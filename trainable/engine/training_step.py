@@ -104,7 +104,7 @@ class Feed:
     ) -> None:
         self.examples, self.batch_size, self._stage = examples, batch_size, stage
         self.executor = Executor() if executor is None else executor
-        self._longest = int(examples.lengths.max())  # of all
+        self._longest = int(examples.lengths.max(initial=0))  # of all, of which there may be none
         self._rows = torch.zeros(batch_size, dtype=torch.int64, device=examples.device)
         self._count = torch.zeros((), device=examples.device)
         self._key = object()  # apart from other feeds of the same executor
