@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from search.plan.request import LOCAL
+from search.plan.resolve import ResolvedRequest
 from search.plan.time_split import FEWEST_TRIALS, SEARCH_SHARE, foreseen
 from search.policy.progress import describe_bytes, describe_time
 from search.policy.still_to_come import finals_to_come, is_complete, to_suggest
@@ -91,25 +92,17 @@ def _describe(
     label_of = config_labels(checked.possible, searched=request.searched)
     for number, config in enumerate(checked.configs, start=1):
         console.print(f"{number:>4}  {label_of(config)}", soft_wrap=True)
-    if to_suggest:
-        count = f"{to_suggest:.0f} more" if math.isfinite(to_suggest) else "more, as time allows"
-        console.print(f"      and {count}, suggested by {request.searcher}")
     slots = concurrency(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
     of_trial = _expected_seconds(checked, execution)
     mean = fmean(of_trial.values())
+    if to_suggest:
+        to_suggest, line = _suggested(request, to_suggest, mean / slots, begun=bool(spent))
+        console.print(f"      {line}", soft_wrap=True)
     each = [of_trial[config] for config in checked.configs]
     seconds = _side_by_side(each, to_suggest, mean, slots, request.time_budget or math.inf)
     if request.finals and spent is not None:
-        needed = FEWEST_TRIALS * mean / slots
-        if to_suggest and needed > request.time_to_suggest:
-            console.print(
-                f"      Too short for a search: a third of the time must be enough for "
-                f"{FEWEST_TRIALS} trials, so give {describe_time(needed / SEARCH_SHARE)} or more; "
-                "else nothing is suggested.",
-                soft_wrap=True,
-            )
         console.print(
             f"      and, as long as time allows, the default and the best {request.finals}"
         )
@@ -135,6 +128,21 @@ def _describe(
     command = shlex.join(["python", "-m", invocation.module, *typed])
     console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
     return 0
+
+
+def _suggested(
+    request: ResolvedRequest, to_suggest: float, seconds: float, *, begun: bool
+) -> tuple[float, str]:
+    """How many configurations will be suggested, and a line that says so, where a trial takes so
+    many seconds of all slots' time."""
+    least = FEWEST_TRIALS * seconds / SEARCH_SHARE
+    if request.finals and not begun and least * SEARCH_SHARE > request.time_to_suggest:
+        return 0, (
+            f"and none is suggested: a third of the time must be enough for {FEWEST_TRIALS} "
+            f"trials, so give {describe_time(least)} or more"
+        )
+    count = f"{to_suggest:.0f} more" if math.isfinite(to_suggest) else "more, as time allows"
+    return to_suggest, f"and {count}, suggested by {request.searcher}"
 
 
 def _side_by_side(
