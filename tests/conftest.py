@@ -63,6 +63,7 @@ PRESETS["mini"] = replace(
     trial={"student_layers": 3, "epochs": 2, "evaluations": 8},
     teacher_settings=TeacherSettings(learning_rate=5e-5, epochs=2),
     learning_rates=LEARNING_RATES,
+    least_steps=0,
 )
 TINY = ("student_layers=2", "batch_size=8", "precision=fp32", "evaluations=8")
 TINY_SETTINGS = [part for setting in TINY for part in ("--set", setting)]

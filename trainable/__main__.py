@@ -21,9 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_flags(parser.add_argument_group("inputs"), InputOptions)
     group = parser.add_argument_group(
         "settings of the trial",
-        "Where not given, the preset sets epochs, evaluations, the learning rate (by "
-        "initialisation) and, for mini, the batch size; the depth is half the teacher's, the "
-        "precision bf16 where the device is made for it, and transfer_share as --transfer says.",
+        "Where not given, the preset sets epochs (more where examples are few), evaluations, the "
+        "learning rate (by initialisation) and, for mini, the batch size; the depth is half the "
+        "teacher's, the precision bf16 where the device is made for it, and transfer_share as "
+        "--transfer says.",
     )
     add_flags(group, TrialConfig)
     arguments = parser.parse_args(argv)
@@ -60,10 +61,14 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     quiet_libraries()
     name, why = resolve_preset(options.preset)
     options = fitted(replace(options, preset=name))
-    preset = options.effective_preset
-    constants = {"precision": faster_precision(best_device()), **options.constants}
     pretrained = student_settings(options.student, teacher_source(options))
-    config = complete_config(constants, preset.learning_rates, settings, pretrained)
+
+    def configured(options: InputOptions) -> TrialConfig:
+        constants = {"precision": faster_precision(best_device()), **options.constants}
+        rates = options.effective_preset.learning_rates
+        return complete_config(constants, rates, settings, pretrained)
+
+    config = configured(options)
     inactive = sorted(config.inactive_settings & settings.keys())
     if inactive:
         raise UserError(f"{inactive[0]}: has no effect with the other settings; leave it out")
@@ -71,6 +76,8 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
         if pretrained and (own := getattr(config, key)) != value:
             raise UserError(f"{key}: is {own} of {options.student}; leave it out")
     preparation = Preparation.load(load_sources(options))
+    options = replace(options, examples=len(preparation.inputs.dataset.train))
+    config = configured(options)
     preparation.check([config], _say)
     _say(f"Preset {name} ({why}); {config.label()}; in {config.precision}.")
     runtime = preparation.runtime(options, config.precision, _say)

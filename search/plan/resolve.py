@@ -112,17 +112,18 @@ class ResolvedRequest(Request):
         return None
 
     def on_examples(self, train: int, evaluation: int) -> "ResolvedRequest":
-        """With as many evaluations as a trial has steps, of the preset's, and of those as many as
-        a search with finals has time for, with so many examples of each split."""
-        config, most = self.default, self.effective_preset.trial["evaluations"]
+        """For so many examples of each split: with as many evaluations as a trial has steps, of
+        the preset's, and of those as many as a search with finals has time for."""
+        known = replace(self, examples=train)
+        config, most = known.default, known.effective_preset.trial["evaluations"]
         if config is None:
-            return self
+            return known
         steps = trial_steps(train, config)
         count = min(most, steps)
         if self.finals:
             trained, least = config.batch_size * steps, min(LEAST_EVALUATIONS, count)
             count = affordable_evaluations(trained, evaluation, least=least, most=count)
-        return self if count == most else replace(self, evaluations=count)
+        return known if count == most else replace(known, evaluations=count)
 
     @property
     def transfer_share(self) -> float:

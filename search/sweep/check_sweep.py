@@ -19,7 +19,7 @@ from trainable.config.metrics import ACCURACY, F1, METRIC_LABELS
 from trainable.config.options import AUGMENT
 from trainable.config.training_inputs import Execution, TrainingInputs, states_read
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import steps_per_epoch
+from trainable.data.batches import steps_per_epoch, trial_steps
 from trainable.data.sources import Sources, load_sources
 from trainable.engine.devices import Runtime, best_device, faster_precision
 from trainable.models.loading import load_config
@@ -170,12 +170,15 @@ def count_trials(request: ResolvedRequest, configs: list[TrialConfig]) -> str:
 
 
 def describe(configs: list[TrialConfig], inputs: Sources) -> str:
-    """`Training: 2,048 of 18,113 examples. Validation: 800, 8 evaluations per trial. In bf16.`"""
+    """`Training: 2,048 of 18,113 examples, 128 steps per trial. Validation: 800, 8 evaluations per
+    trial. In bf16.`"""
 
     def of(count: int, available: int) -> str:
         return f"{count:,}" + (f" of {available:,}" if count < available else "")
 
     dataset, (train, available) = inputs.dataset, inputs.available
+    lengths = {trial_steps(len(dataset.train), config) for config in configs}
+    steps = f", {lengths.pop():,} steps per trial" if len(lengths) == 1 else ""
     metric = "" if inputs.metric == ACCURACY else f", scored by {METRIC_LABELS[inputs.metric]}"
     metric += f" of {inputs.dataset.label_names[1]!r}" if inputs.metric == F1 else ""
     evaluation = of(len(dataset.evaluation), available)
@@ -183,6 +186,6 @@ def describe(configs: list[TrialConfig], inputs: Sources) -> str:
         full = of(len(dataset.full), available)
         evaluation = f"a subset of {len(dataset.evaluation):,}, and {full} at the end"
     return (
-        f"Training: {of(len(dataset.train), train)} examples. Validation: {evaluation}, "
+        f"Training: {of(len(dataset.train), train)} examples{steps}. Validation: {evaluation}, "
         f"{configs[0].evaluations} evaluations per trial{metric}. In {configs[0].precision}."
     )

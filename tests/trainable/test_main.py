@@ -1,10 +1,12 @@
 """`python -m trainable`: one trial as plain Python."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from trainable.__main__ import main
+from trainable.config.presets import PRESETS
 from trainable.trial.training_loop import Trial
 
 SMALL = ["--student-layers", "2", "--batch-size", "8", "--epochs", "1", "--evaluations", "3"]
@@ -41,6 +43,13 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
     assert "full_score" in found[-1]
     for key in expected[-1].keys() - {"training_seconds", "evaluation_seconds"}:
         assert [line.get(key) for line in found] == [e.get(key) for e in expected]
+
+
+def test_few_examples_are_passed_over_more_often(trial_command, capsys, monkeypatch):
+    monkeypatch.setitem(PRESETS, "mini", replace(PRESETS["mini"], least_steps=30))
+    monkeypatch.setattr(f"{__name__}.SMALL", SMALL[:2])  # 3 steps a pass
+    _, lines, _ = trial_command(capsys)
+    assert json.loads(lines[-1])["step"] == 30
 
 
 def test_mistakes_get_one_line_and_code_2(trial_command, capsys, tmp_path, teacher_folder):

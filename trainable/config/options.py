@@ -204,6 +204,7 @@ class InputOptions:
     # As `fitted` writes it down: the depth of students, half a given teacher's, and its width.
     depth: int | None = None
     width: int | None = None
+    examples: int | None = None  # to train on, once they are known
 
     def __post_init__(self) -> None:
         pairs = dict(self.augmentation).items()
@@ -232,7 +233,7 @@ class InputOptions:
     def effective_preset(self) -> Preset:
         """The preset with what the user gave in its place."""
         given = {name: getattr(self, name) for name in OF_PRESET}
-        preset = PRESETS[self.preset].for_width(self.width)
+        preset = PRESETS[self.preset].for_width(self.width).for_examples(self.examples)
         return replace(preset, **{k: v for k, v in given.items() if v is not None})
 
 

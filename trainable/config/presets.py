@@ -1,12 +1,13 @@
 """The presets: which teacher, which examples, and the settings that a space leaves constant."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from trainable.config.initialisations import LEARNING_RATES
-from trainable.config.trial_config import TeacherSettings
+from trainable.config.trial_config import TeacherSettings, TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Preset:
     teacher_settings: TeacherSettings = field(default_factory=TeacherSettings)
     learning_rates: Mapping[str, float] = field(default_factory=lambda: LEARNING_RATES)
     width: int = 768  # of the teacher that its learning rate is for
+    least_steps: int = 300  # of a trial
 
     def for_width(self, width: int | None) -> "Preset":
         """The same for a teacher that may be wider, whose learning rate falls in proportion (of
@@ -35,6 +37,17 @@ class Preset:
             return self
         rate = float(f"{self.width / width * self.teacher_settings.learning_rate:.3g}")
         return replace(self, teacher_settings=replace(self.teacher_settings, learning_rate=rate))
+
+    def for_examples(self, count: int | None) -> "Preset":
+        """The same for so many training examples: trials pass over few of them more often, since
+        in a few dozen steps a student learns little (Mosbach et al. 2021, On the Stability of
+        Fine-tuning BERT). The teacher does not: one that knows its examples by heart scores more,
+        and its students less."""
+        if count is None:
+            return self
+        steps = math.ceil(count / self.trial.get("batch_size", TrialConfig.batch_size))  # of a pass
+        epochs = max(self.trial["epochs"], math.ceil(self.least_steps / steps))
+        return replace(self, trial=MappingProxyType({**self.trial, "epochs": epochs}))
 
 
 SST2 = Preset(

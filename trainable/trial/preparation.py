@@ -84,6 +84,7 @@ def prepare(
     }
     chosen = fitted(InputOptions(preset=name, dataset=path, **given))
     preparation = Preparation.load(load_sources(chosen, tables))
+    chosen = replace(chosen, examples=len(preparation.inputs.dataset.train))
     preparation.check([], log)
     if relations:
         check_projections(preparation.base.config)

@@ -52,10 +52,10 @@ def test_every_field_of_a_request_has_a_flag_and_every_flag_is_known_here():
     flags = {flag for action in make_parser()._actions for flag in action.option_strings}
     beside = {"-h", "--help", "--resume", "--name", "--storage", "--dry-run", "--no-dry-run"}
     assert flags == {*beside, *OF_A_REQUEST, "--no-allow-weak-teacher"}
-    of_teacher = {"depth", "width"}  # which follow from it
-    names = {about.name for about in fields(Request)} - of_teacher
+    found = {"depth", "width", "examples"}  # of the teacher and of the data
+    names = {about.name for about in fields(Request)} - found
     assert {dest(flag) for flag in OF_A_REQUEST} == names
-    inputs = [about.name for about in fields(InputOptions) if about.name not in of_teacher]
+    inputs = [about.name for about in fields(InputOptions) if about.name not in found]
     assert sorted([*names_of_kind(EXTENSION, TRIALS, OPERATION), *inputs]) == sorted(names)
     assert {dest(flag) for flag in STAYS} == names - {*names_of_kind(EXTENSION, OPERATION)}
 

@@ -17,6 +17,7 @@ from spaces import Inputs, file_digest
 from tests.conftest import tiny_classifier, user_error
 from tests.made_runs import asked
 from trainable.config.fields import from_plain
+from trainable.config.presets import PRESETS
 
 
 def resolved(**request):
@@ -203,3 +204,11 @@ def test_where_examples_are_few_a_trial_has_no_more_evaluations_than_steps(space
     assert request.on_examples(5120, 1).evaluations is None
     (first, *_) = plan_trials(request.on_examples(32, 1))
     assert first.evaluations == 4
+
+
+def test_a_run_on_few_examples_has_longer_trials(monkeypatch):
+    monkeypatch.setitem(PRESETS, "mini", replace(PRESETS["mini"], least_steps=9))
+    (first, *_) = plan_trials(asked(space="schedules").on_examples(33, 1))  # 2 steps a pass
+    assert first.epochs == 5
+    fixed = asked(space="schedules", overrides=(("epochs", 1),)).on_examples(33, 1)
+    assert plan_trials(fixed)[0].epochs == 1

@@ -52,7 +52,7 @@ def checked_of(request, console=None):
 def test_description_says_what_each_evaluation_is_on(loaded, request_for, used, sample, said):
     dataset = sample_evaluation(subset(loaded.dataset, None, used), sample)
     configs, inputs = plan_trials(request_for()), replace(loaded, dataset=dataset)
-    said = f"Training: 96 examples. Validation: {said}, 8 evaluations per trial"
+    said = f"Training: 96 examples, 24 steps per trial. Validation: {said}, 8 evaluations per trial"
     assert describe(configs, inputs) == f"{said}. In fp32."
     of_f1 = describe(configs, replace(inputs, metric="f1"))
     assert of_f1 == f"{said}, scored by F1 of 'odd'. In fp32."
@@ -107,7 +107,7 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
     console = quiet()
     checked = checked_of(request_for(eval_subset=13), console)
     said = console.file.getvalue()
-    assert "5 trials. Training: 96 examples. Validation: a subset of 13, and 40 at the end" in said
+    assert "5 trials. Training: 96 examples, 24 steps per trial. Validation: a subset of 13" in said
     inputs = checked.prepare(quiet())
     assert inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
     assert inputs.teacher.full_score is not None

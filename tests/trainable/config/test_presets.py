@@ -23,6 +23,15 @@ def test_a_given_teachers_learning_rate_falls_with_its_width(tmp_path, width, sh
     assert found.learning_rates == usual.learning_rates  # of students
 
 
+@pytest.mark.parametrize(("count", "epochs"), [(None, 1), (5120, 1), (2560, 2), (641, 8)])
+def test_students_pass_over_few_examples_more_often(count, epochs):
+    """Until they make 300 steps, of 16 examples each; their teacher does not."""
+    found = MINI.for_examples(count)
+    assert found.trial == {**MINI.trial, "epochs": epochs}
+    assert found.teacher_settings == MINI.teacher_settings
+    assert PRESETS["sst2"].for_examples(640).trial["epochs"] == 15  # of 32
+
+
 def test_sources_are_told_apart_by_commas_that_no_path_has(tmp_path, monkeypatch):
     (folder := tmp_path / "a,b").mkdir()
     (folder / "texts.csv").write_text("text\none\n")

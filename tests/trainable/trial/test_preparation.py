@@ -15,6 +15,7 @@ import trainable
 from tests.conftest import ARCHITECTURES, WORDS, make_teacher, tiny_classifier, user_error
 from trainable.common.errors import UserError
 from trainable.config.fields import from_plain
+from trainable.config.presets import PRESETS
 from trainable.config.training_inputs import TrainingInputs, states_read
 from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation, subset
 from trainable.data.tokens import load_split
@@ -57,6 +58,11 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(places, tmp_
         bare.config({"alpha": 0.5, "student_layers": 2, "relation_weight": 1.0})
     with pytest.raises(UserError, match="hidden_pools: 'token' is not known; did you mean tokens"):
         trainable.prepare("mini", hidden_pools=["token"], **places)
+
+
+def test_few_examples_are_passed_over_more_often(places, monkeypatch):
+    monkeypatch.setitem(PRESETS, "mini", replace(PRESETS["mini"], least_steps=9))  # 2 a pass
+    assert trainable.prepare("mini", **places).config({"alpha": 0.5}).epochs == 5
 
 
 def test_prepare_takes_frames_and_holds_their_test_split_back(teacher_folder, dataset, tmp_path):
