@@ -77,7 +77,7 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
             raise UserError(f"{key}: is {own} of {options.student}; leave it out")
     preparation = Preparation.load(load_sources(options))
     options = replace(options, examples=len(preparation.inputs.dataset.train))
-    config = configured(options)
+    config = configured(options)  # which may make more passes over few examples
     preparation.check([config], _say)
     _say(f"Preset {name} ({why}); {config.label()}; in {config.precision}.")
     runtime = preparation.runtime(options, config.precision, _say)

@@ -98,7 +98,7 @@ def _describe(
     of_trial = _expected_seconds(checked, execution)
     mean = fmean(of_trial.values())
     if to_suggest:
-        to_suggest, line = _suggested(request, to_suggest, mean / slots, begun=bool(spent))
+        to_suggest, line = _suggested(request, to_suggest, mean / slots, begun=spent != 0)
         console.print(f"      {line}", soft_wrap=True)
     each = [of_trial[config] for config in checked.configs]
     seconds = _side_by_side(each, to_suggest, mean, slots, request.time_budget or math.inf)
@@ -135,11 +135,11 @@ def _suggested(
 ) -> tuple[float, str]:
     """How many configurations will be suggested, and a line that says so, where a trial takes so
     many seconds of all slots' time."""
-    least = FEWEST_TRIALS * seconds / SEARCH_SHARE
-    if request.finals and not begun and least * SEARCH_SHARE > request.time_to_suggest:
+    needed = FEWEST_TRIALS * seconds
+    if request.finals and not begun and needed > request.time_to_suggest:
         return 0, (
             f"and none is suggested: a third of the time must be enough for {FEWEST_TRIALS} "
-            f"trials, so give {describe_time(least)} or more"
+            f"trials, so give {describe_time(needed / SEARCH_SHARE)} or more"
         )
     count = f"{to_suggest:.0f} more" if math.isfinite(to_suggest) else "more, as time allows"
     return to_suggest, f"and {count}, suggested by {request.searcher}"

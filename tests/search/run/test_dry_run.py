@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 import torch
@@ -140,6 +141,12 @@ def test_what_a_complete_search_is_asked_for_more_is_described(
     ):
         assert main(["--resume", str(run.folder), "--dry-run", *more]) == 0
         assert said in capsys.readouterr().out
+    # A search that has begun goes on, whatever a step would take here.
+    begun = replace(request, finals=2, samples=None, time_budget=600.0)
+    run = made_run(tmp_path / "begun", [config], begun, parameters={config.digest: {}})
+    finish(run, config)
+    assert main(["--resume", str(run.folder), "--dry-run"]) == 0
+    assert "and more, as time allows, suggested by random" in capsys.readouterr().out
 
 
 def test_what_is_timed_is_what_the_sweep_will_run(loaded, inputs, make_config, monkeypatch):
