@@ -1,7 +1,8 @@
 """Distillation with transformers' Trainer, as `trainer` and `neps` search over it.
 
-With what a skilled user adds: the teacher runs in training only, batches have similar lengths, and
-`cached` computes the teacher's logits once for all trials.
+With what a skilled user adds: the teacher runs in training only, batches have similar lengths, both
+run in bf16 where the CPU multiplies it, and `cached` computes the teacher's logits once for all
+trials.
 """
 
 import json
@@ -19,6 +20,13 @@ from transformers import (
     TrainingArguments,
 )
 
+BF16 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+
+
+def teacher_logits(teacher, inputs):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=BF16):
+        return teacher(**inputs).logits.float()
+
 
 class Distiller(Trainer):
     """Its training loss is alpha CE + (1 - alpha) T^2 KL(teacher, student)."""
@@ -29,8 +37,7 @@ class Distiller(Trainer):
         loss = outputs.loss
         if model.training:
             if theirs is None:
-                with torch.no_grad():
-                    theirs = self.teacher(**inputs).logits
+                theirs = teacher_logits(self.teacher, inputs)
             ours = log_softmax(outputs.logits / self.temperature, dim=-1)
             theirs = log_softmax(theirs / self.temperature, dim=-1)
             kl = kl_div(ours, theirs, reduction="batchmean", log_target=True)
@@ -67,8 +74,7 @@ class Distillation:
     def cache_logits(self):
         rows = sorted(self.train, key=lambda row: len(row["input_ids"]))
         for start in range(0, len(rows), 64):
-            with torch.no_grad():
-                logits = self.teacher(**self.collate(rows[start : start + 64])).logits
+            logits = teacher_logits(self.teacher, self.collate(rows[start : start + 64]))
             for row, values in zip(rows[start : start + 64], logits.tolist(), strict=True):
                 row["teacher_logits"] = values
 
@@ -97,6 +103,7 @@ class Distillation:
             report_to="none",
             disable_tqdm=True,
             use_cpu=True,
+            bf16=BF16,
         )
         trainer = Distiller(
             AutoModelForSequenceClassification.from_pretrained(self.student),
