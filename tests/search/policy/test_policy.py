@@ -1,24 +1,36 @@
-"""The policy is a fold: after any events, the live one equals one made anew from the record."""
+"""The policy is a fold: after each event, the live one equals one made anew from the record."""
 
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from search.policy.policy import Policy
 from search.policy.still_to_come import is_complete
 from search.record.run import Run
 from search.record.trial_record import ENDED, FINISHED, GO, NODE_LOST, RUNNING, STOP, TrialRecord
-from tests.made_runs import asked, evaluated, made_inputs, made_plan, of_two_strata
+from search.results.confirmation import Confirmation
+from tests.made_runs import asked, evaluated, made_inputs, made_plan, of_two_strata, pack_right
 from trainable.config.training_inputs import Execution
 from trainable.trial.messages import DIVERGED, NOT_CAPTURED, OUT_OF_MEMORY
 
 EVALUATIONS = 4
-SCORES = st.integers(0, 20).map(lambda number: number / 20)  # coarse: many are equal
+EXAMPLES, MOST_SEEDS = 8, 5  # validated on; of a confirmation
+SCORES = st.integers(0, EXAMPLES).map(lambda right: right / EXAMPLES)  # coarse: many are equal
+OF_RUN = ("decided", "exhausted", "fallbacks", "execution", "finals_begun", "slots")
 KINDS = (None, NODE_LOST, DIVERGED, OUT_OF_MEMORY, NOT_CAPTURED)
+
+
+def confirmed(count):
+    """The trials of a confirmation's first look, and what they confirm."""
+    finalists = tuple(of_two_strata(count, evaluations=EVALUATIONS))
+    seeds, asked_for = tuple(range(1, MOST_SEEDS + 1)), (MOST_SEEDS,)
+    made = Confirmation("mine", "then", finalists, (0.5,) * count, seeds, asked_for)
+    return made.trials(made.looks[0]), asdict(made)
 
 
 class Sweep(RuleBasedStateMachine):
@@ -30,9 +42,14 @@ class Sweep(RuleBasedStateMachine):
         count=st.integers(1, 5),
         seeds=st.integers(1, 3),
         finals=st.none() | st.integers(0, 2),
+        confirms=st.booleans(),
     )
-    def begin(self, scheduler, within, count, seeds, finals=None):
-        """With `finals` the trials are those of a search, whose seeds race."""
+    def begin(self, scheduler, within, count, seeds, finals=None, confirms=False):
+        """With `finals` the trials are those of a search, whose seeds race; a run that confirms
+        grows by looks."""
+        if confirms:
+            self.begin_run(asked(scheduler="fifo", trials_per_gpu=2), *confirmed(count))
+            return
         request = asked(scheduler=scheduler, compare_within=within, seeds=seeds, trials_per_gpu=2)
         configs = of_two_strata(count, evaluations=EVALUATIONS)
         if finals is not None:
@@ -40,18 +57,14 @@ class Sweep(RuleBasedStateMachine):
             searched = {"space": "recipe", "searcher": "random", "samples": count + 1}
             request = replace(request, **searched, finals=finals, overrides=fixed)
             configs = [request.default, *configs]
-        self.plan = made_plan(
-            [
-                replace(config, seed=seed)
-                for config in configs
-                for seed in range(seeds if finals is None else 1)
-            ],
-            request,
-            inputs=made_inputs(
-                device="cuda", execution=Execution("graph"), examples={"train": 96, "evaluation": 8}
-            ),
-            grace_evaluations=1,
-        )
+        each = range(seeds if finals is None else 1)
+        self.begin_run(request, [replace(config, seed=seed) for config in configs for seed in each])
+
+    def begin_run(self, request, trials, confirms=None):
+        examples = {"train": 96, "evaluation": EXAMPLES}
+        inputs = made_inputs(device="cuda", execution=Execution("graph"), examples=examples)
+        more = {"inputs": inputs, "grace_evaluations": 1, "confirms": confirms}
+        self.plan = made_plan(trials, request, **more)
         self.events, self.begun, self.exclusive, self.kills = [], set(), False, 0
         self.policy = self.rebuilt()
         self.take({"event": "plan", "plan": asdict(self.plan)})
@@ -69,6 +82,13 @@ class Sweep(RuleBasedStateMachine):
         event = {"number": len(self.events), "time": 1e9 + len(self.events), **event}
         self.policy.apply(event)
         self.events.append(json.loads(json.dumps(event)))
+        self.live_equals_rebuilt()
+
+    def evaluate(self, trial, score):
+        right = np.arange(EXAMPLES) < round(score * EXAMPLES)
+        number, predictions = len(trial.evaluations) + 1, pack_right(right)
+        event = evaluated(trial.config, number, score, predictions=predictions)
+        self.take({key: value for key, value in event.items() if key != "decision"})
 
     def trials(self, outcome=RUNNING):
         return [t for t in self.policy.run.trials.values() if t.outcome == outcome]
@@ -85,9 +105,15 @@ class Sweep(RuleBasedStateMachine):
         self.begin_trials()
         for score in scores:
             if running := self.trials():
-                trial = choice.choice(running)
-                event = evaluated(trial.config, len(trial.evaluations) + 1, score)
-                self.take({key: value for key, value in event.items() if key != "decision"})
+                self.evaluate(choice.choice(running), score)
+
+    @precondition(lambda self: any(trial.evaluations for trial in self.trials()))
+    @rule(choice=st.randoms(), reason=st.sampled_from(["graph: no room", "flash: no kernel"]))
+    def say_otherwise(self, choice, reason):
+        """What decides nothing of a trial: an evaluation that is made again, a fallback."""
+        trial = choice.choice([trial for trial in self.trials() if trial.evaluations])
+        self.take({"event": "repeated", "trial": trial.config.digest, "evaluations": 1})
+        self.take({"event": "fallback", "reason": reason})
 
     @precondition(lambda self: self.trials())
     @rule(choice=st.randoms(), kind=st.sampled_from(KINDS))
@@ -118,7 +144,7 @@ class Sweep(RuleBasedStateMachine):
         self.begun = {trial.config.digest for trial in self.trials("waiting")}
         self.exclusive = self.policy.exclusive
 
-    @precondition(lambda self: len(self.plan.requests) < 3)
+    @precondition(lambda self: len(self.plan.requests) < 3 and not self.plan.confirms)
     @rule(more_seeds=st.booleans())
     def extend(self, more_seeds):
         request, known = self.plan.request, self.plan.trials
@@ -138,10 +164,12 @@ class Sweep(RuleBasedStateMachine):
         self.policy.run.trials |= {config.digest: TrialRecord(config) for config in new}
         self.take({"event": "plan", "plan": asdict(self.plan)})
 
-    @invariant()
     def live_equals_rebuilt(self):
         live, again = self.policy, self.rebuilt()
         assert again.run.trials == live.run.trials
+        assert [getattr(again.run, name) for name in OF_RUN] == [
+            getattr(live.run, name) for name in OF_RUN
+        ]
         assert self.answers(again) == self.answers(live)
 
     def answers(self, policy):
@@ -169,12 +197,10 @@ class Sweep(RuleBasedStateMachine):
                 break
             for trial in self.trials():
                 self.begun.add(trial.config.digest)
-                event = evaluated(trial.config, len(trial.evaluations) + 1, 0.5)
-                self.take({key: value for key, value in event.items() if key != "decision"})
+                self.evaluate(trial, 0.5)
             self.act_on_decisions()
             self.exclusive = self.policy.exclusive
             self.begin_trials()
-            self.live_equals_rebuilt()
         assert is_complete(self.policy.run)
         outcomes = {trial.outcome for trial in self.policy.run.trials.values()}
         assert outcomes <= set(ENDED)
@@ -187,7 +213,7 @@ class Sweep(RuleBasedStateMachine):
 TestSweep = Sweep.TestCase
 TestSweep.settings = settings(
     max_examples=12,
-    stateful_step_count=20,
+    stateful_step_count=12,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
@@ -203,10 +229,7 @@ def test_recipes_that_wait_in_vain_are_decided_by_an_event():
     failure = {"event": "failure", "reason": "it broke", "kind": DIVERGED}
     sweep.take({**failure, "trial": failing.config.digest})
     for trial, score in zip(others, (0.9, 0.8), strict=True):
-        event = evaluated(trial.config, 1, score)
-        event.pop("decision")
-        sweep.take({**event})
+        sweep.evaluate(trial, score)
     sweep.begin_trials()
-    sweep.live_equals_rebuilt()
     assert sweep.events[-1]["event"] == "closed"
     assert [sweep.policy.decision(trial.config.digest) for trial in others] == [GO, STOP]
