@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from spaces._alpha import fixed
+from spaces._alpha_settings import fixed
 from spaces._inputs import Inputs
 
 

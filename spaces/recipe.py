@@ -8,7 +8,7 @@ what is wanted all the same.
 
 from typing import TYPE_CHECKING, Any
 
-from spaces._alpha import fixed
+from spaces._alpha_settings import fixed
 from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.initialisations import INITIALISATIONS, PRETRAINED
 

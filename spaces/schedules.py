@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from spaces._alpha import fixed, scheduled
+from spaces._alpha_settings import fixed, scheduled
 from spaces._inputs import Inputs
 from trainable.config.alpha_schedules import CURVES
 

@@ -5,7 +5,7 @@ Encoder Knowledge Distillation, lxxing666, SwanLab project Knowledge-Distillatio
 
 from typing import Any, NamedTuple
 
-from spaces._alpha import fixed, scheduled
+from spaces._alpha_settings import fixed, scheduled
 from trainable.common.errors import UserError
 from trainable.config.layer_sets import resolve_layer_set
 from trainable.config.names import EQUAL

@@ -79,9 +79,9 @@ def _panels(count: int, columns: int, height: float, **shared: Any) -> tuple[Fig
 def curves_figure(
     evaluations: pd.DataFrame, rungs: pd.DataFrame, teacher: float, metric: str
 ) -> Figure:
-    """The score over evaluations, a panel for each stratum, with ASHA's rungs."""
+    """The score over evaluations, a panel for each stratum, with the scheduler's rungs."""
     strata = evaluations["stratum"].nunique()
-    if strata == evaluations["recipe"].nunique() > 1:  # ASHA compares nothing
+    if strata == evaluations["recipe"].nunique() > 1:  # none is compared at a rung
         evaluations, rungs = evaluations.assign(stratum="all recipes"), rungs[:0]
     strata = evaluations["stratum"].unique()
     figure, axes = _panels(len(strata), 2, 3.1, sharey=True)

@@ -63,7 +63,7 @@ def _shares(trials: Sequence[FrozenTrial], trees: int, seed: int) -> dict[str, f
 def scored(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `trials_table` that have a score at the run's common number of evaluations.
 
-    There, trials that ASHA stopped are compared with finished ones after equally many.
+    There, trials that were stopped at a rung are compared with finished ones after equally many.
     """
     return table[table[SCORE].notna()]
 

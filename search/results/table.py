@@ -66,8 +66,8 @@ def trials_table(run: Run) -> pd.DataFrame:
       None or NaN where a setting does not apply;
     - `inactive`, the hyperparameters that change nothing in this trial, joined by commas;
     - `digest`, `recipe` (the digest that all seeds of a recipe share), `label`, `folder` (of the
-      trial), `stratum` (within which trials are compared), `outcome` (pending, running, waiting for
-      other seeds of its recipe, finished, stopped, failed), `reason` of a failure;
+      trial), `stratum` (within which trials are compared), `outcome` (pending, running, waiting at
+      a rung, finished, stopped, failed), `reason` of a failure;
     - `evaluations` made, `repeated` (those that had to be made again), `one_label` (whether even
       at the best one the student gives every example the same label);
     - `metric`, of which the scores are: the run's;

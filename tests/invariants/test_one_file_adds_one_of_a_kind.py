@@ -12,8 +12,13 @@ SCHEDULE = (
     "from trainable.config.alpha_schedules import alpha_at\n"
     "from trainable.config.trial_config import TrialConfig\n"
     "TrialConfig(alpha_schedule='linear_growth', sharpness=2.0)\n"
-    "print(alpha_at(55, 101, 'linear_growth', sharpness=2.0))",
-    "0.25",
+    "from search.plan.grid import plan_trials\n"
+    "from search.plan.request import Request\n"
+    "from search.plan.resolve import resolve\n"
+    "trials = plan_trials(resolve(Request(space='schedules', preset='mini'), print))\n"
+    "tried = {trial.alpha_schedule for trial in trials}\n"
+    "print(alpha_at(55, 101, 'linear_growth', sharpness=2.0), 'linear_growth' in tried)",
+    "0.25 True",
 )
 INITIALISATION = (
     "trainable/config/initialisations.py",
@@ -53,7 +58,7 @@ LOSS_TERM = (
 SPACE = (
     "spaces/quarter.py",
     "",
-    "from spaces._alpha import fixed\n\n\n"
+    "from spaces._alpha_settings import fixed\n\n\n"
     "def quarter():\n    return {'alpha': fixed(0.25), 'aligned_layers': 'all'}\n",
     "from search.plan.grid import plan_trials\n"
     "from search.plan.request import Request\n"

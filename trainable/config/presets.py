@@ -23,7 +23,7 @@ class Preset:
     max_eval_samples: int | None = None
     eval_subset: int | None = None  # of those for evaluation, what each evaluation is taken on
     coarse_grid: bool = False  # spaces leave out values that a small machine has no time for
-    grace_evaluations: int  # before ASHA may stop a trial
+    grace_evaluations: int  # before trials are compared at a rung
     trial: Mapping[str, Any]  # constants of TrialConfig
     teacher_settings: TeacherSettings = field(default_factory=TeacherSettings)
     learning_rates: Mapping[str, float] = field(default_factory=lambda: LEARNING_RATES)

@@ -63,7 +63,8 @@ class PlainLines:
         elif event["event"] == "failure":
             self._line(f"{event['then']} after {event['reason']}: {labels_of(run)(trial)}")
         now = time.monotonic()
-        if now - self._last_printed >= HEARTBEAT_SECONDS:
+        # Not as a trial leaves its slot: the next has yet to begin in it, and would not be counted.
+        if trial.outcome == RUNNING and now - self._last_printed >= HEARTBEAT_SECONDS:
             self._last_printed = now
             self._line("  " + progress_of(run).describe())
 

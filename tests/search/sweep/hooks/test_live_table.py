@@ -115,13 +115,14 @@ def test_a_line_says_that_the_finals_begin(seconds, short):
 def test_plain_lines_tell_the_whole_every_half_minute(clock):
     target = console()
     lines = PlainLines(target)
-    running = record(1, RUNNING, 0.7, count=2)
-    run, told = make_run(record(0, FINISHED, 0.8, count=10), running), []
+    running, ended = record(1, RUNNING, 0.7, count=2), record(0, FINISHED, 0.8, count=10)
+    run, told = make_run(ended, running), []
     for seconds in (10.0, HEARTBEAT_SECONDS - 10.1, 0.2, HEARTBEAT_SECONDS - 1, 1.0):
         clock[0] += seconds
-        lines.show(run, {"event": "evaluation", "trial": running.config.digest})
-        told.append(target.file.getvalue().count("1 of 2 ended"))
-    assert told == [0, 0, 1, 1, 2]
+        for trial in (ended, running):  # as one ends, the next has yet to begin in its slot
+            lines.show(run, {"event": "start", "trial": trial.config.digest})
+            told.append(target.file.getvalue().count("1 of 2 ended"))
+    assert told == [0, 0, 0, 0, 0, 1, 1, 1, 1, 2]
 
 
 def test_rows_have_numbers_and_states_running_ones_first_then_the_best_that_ended():
