@@ -2,9 +2,9 @@
 
 The same teacher, texts, 3-layer student to start from, core, thread and time for all; each chooses
 its student on validation examples, and its score is on held-out ones that no part of it saw. The
-Python of a peer has its package; --python gives it, by default it is this one. `trainer` also looks
-into DIR/site for accelerate. A peer that does not run is reported with the reason. Results are
-lines of DIR/results.jsonl, not made again; the table is DIR/comparison.md, too.
+Python of a peer has its packages, which tests/peers/PEER.py names; --python gives it, by default it
+is this one. A peer that does not run is reported with the reason. Results are lines of
+DIR/results.jsonl, not made again; the table is DIR/comparison.md, too.
 """
 
 import sys
@@ -27,9 +27,10 @@ def reasons(asked, results, dataset, budget):
 
 
 def main():
-    parser = make_parser(__doc__.splitlines()[0], ("teacher", "default", OURS, *PEERS))
+    parser = make_parser(__doc__, ("teacher", "default", OURS, *PEERS))
+    parser.set_defaults(datasets=["tweets"], budgets=["12m"], seeds=[0, 1, 2])
     pair = {"type": lambda text: dict([text.split("=", 1)]), "metavar": "PEER=PYTHON"}
-    parser.add_argument("--python", **pair, action="append", default=[])
+    parser.add_argument("--python", **pair, action="append", default=[], help="of a peer")
     parser.add_argument("--kill", action="store_true", help="also kill each, for the first seed")
     asked = parse_arguments(parser)
     asked.python = {peer: python for pair in asked.python for peer, python in pair.items()}

@@ -74,8 +74,7 @@ class PeerJob(Job):
         the first command is killed then, the second ended. RuntimeError if it fails."""
         log = self.asked.out / "logs" / f"{self.name}.txt"
         log.parent.mkdir(exist_ok=True)
-        path = f"{CODE}{os.pathsep}{self.asked.out / 'site'}"
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(CODE)}
         options = {"cwd": log.parent, "env": environment, "text": True}
         options |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         begin, lines, command = time.time(), [], list(map(str, self.command(again)))
