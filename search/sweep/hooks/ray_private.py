@@ -5,12 +5,16 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from typing import Any
+
+import ray
 
 from search.record.checkpoints import newest_checkpoint, remove_checkpoints, trial_location
 from search.record.run import Run
 from search.record.storage import open_storage
 from search.record.trial_record import TrialRecord
+from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 
 SIGN_OF_LOST_NODE = "its node has died"  # in the error that Ray keeps of a trial
@@ -31,6 +35,22 @@ PRIVATE = {  # by module and name
 }
 
 
+def guarded(use: Callable[..., None]) -> Callable[..., None]:
+    """The same, but a part that a Ray lacks is a UserError, which pauses the sweep."""
+
+    @wraps(use)
+    def told(*arguments: Any) -> None:
+        try:
+            use(*arguments)
+        except (AttributeError, ImportError) as error:
+            raise UserError(
+                f"Ray {ray.__version__} has moved what this project needs of it ({error}); "
+                "install another version, such as 2.60, and resume"
+            ) from error
+
+    return told
+
+
 def names_of(trial: Any) -> dict[str, str]:
     """A Ray trial's names in the record: its configuration's digest, and Tune's own."""
     return {"trial": TrialConfig.from_dict(trial.config).digest, "tune_trial": trial.trial_id}
@@ -43,22 +63,27 @@ def go_on_from_checkpoint(trial: Any, run: Run, record: TrialRecord) -> None:
     that a kill has left beside the newest are removed: Ray would write into one, and keep the rest.
     One of a trial's end, whose evaluation was not recorded, has nothing to go on from.
     """
-    from ray.train._internal.session import _TrainingResult
-    from ray.tune import Checkpoint
-
     from trainable.trial.checkpoint import STATE
 
     filesystem, path = open_storage(trial_location(run, record))
     newest = newest_checkpoint(filesystem, path, STATE)
     remove_checkpoints(run, record, but=newest and newest[0])
-    if newest is None:
-        return
-    number, path = newest
+    if newest is not None:
+        _register_checkpoint(trial, *newest, filesystem)
+
+
+@guarded
+def _register_checkpoint(trial: Any, number: int, path: str, filesystem: Any) -> None:
+    """Has a Ray trial's newest checkpoint be this one, with this number."""
+    from ray.train._internal.session import _TrainingResult
+    from ray.tune import Checkpoint
+
     trial.storage.current_checkpoint_index = number
     result = _TrainingResult(Checkpoint(path, filesystem=filesystem), {"training_iteration": 0})
     trial.run_metadata.checkpoint_manager.register_checkpoint(result)
 
 
+@guarded
 def pause_before_start(trial: Any) -> None:
     """Has a Ray trial that has not begun wait, as one that was paused."""
     from ray.tune.experiment import Trial
@@ -67,6 +92,7 @@ def pause_before_start(trial: Any) -> None:
     trial.set_status(Trial.PAUSED)
 
 
+@guarded
 def limit_retries(trial: Any, retries: int) -> None:
     """Has Ray restart a trial so many times more after a failure."""
     trial.max_failures = trial.run_metadata.num_failures + retries
@@ -76,9 +102,9 @@ def kill_at_shutdown() -> None:
     """Ray ends each of its processes with a SIGTERM, which `Interruption.shielded` has blocked for
     them, and kills it a second later. This skips that wait. With a Ray that has it otherwise, the
     shutdown takes those seconds."""
-    from ray._private import worker
+    with suppress(AttributeError, ImportError):
+        from ray._private import worker
 
-    with suppress(AttributeError):
         node = worker._global_node
         kill: Callable[..., None] = node.kill_all_processes
         node.kill_all_processes = lambda **asked: kill(**{**asked, "allow_graceful": False})

@@ -11,10 +11,17 @@ from ray.train._internal.storage import StorageContext
 from ray.tune import CheckpointConfig
 from ray.tune.experiment import Trial
 
-from search.sweep.hooks.ray_private import PRIVATE, go_on_from_checkpoint, kill_at_shutdown
+from search.sweep.hooks.ray_private import (
+    PRIVATE,
+    go_on_from_checkpoint,
+    kill_at_shutdown,
+    limit_retries,
+    pause_before_start,
+)
 from search.sweep.ray_setup import trial_folder
 from tests.made_runs import made_run
 from tests.search.record.test_checkpoints import make_checkpoint
+from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.checkpoint import STATE
 
@@ -51,6 +58,12 @@ def test_what_is_used_of_rays_inside_is_there(trial, place):
         except AttributeError:
             moved.append(f"{place}.{name}")
     assert not moved, f"this Ray has moved {', '.join(moved)}"
+
+
+@pytest.mark.parametrize("use", [pause_before_start, lambda trial: limit_retries(trial, 1)])
+def test_what_a_ray_has_moved_is_told_in_a_line(use):
+    with pytest.raises(UserError, match=r"^Ray \d\S+ has moved .*no attribute.*; install another"):
+        use(SimpleNamespace())
 
 
 def test_a_trial_goes_on_from_its_newest_whole_checkpoint_and_its_numbers_go_on(run, trial):
