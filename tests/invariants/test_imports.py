@@ -99,6 +99,14 @@ def test_ray_stands_in_search_and_one_adapter(repository):
     assert with_ray == {"trainable.trial.tune_function"}
 
 
+def test_the_policy_has_no_clock_and_no_disk_and_replay_no_sweep(repository):
+    for path in (repository / "search" / "policy").glob("*.py"):
+        assert not {"datetime", "os", "pathlib", "random", "time"} & {*imported_modules(path)}, path
+    for name, _, ours in modules(repository):
+        if folder_of(name) == "search.replay":
+            assert not any(module.startswith("search.sweep") for module in ours), name
+
+
 def test_no_import_runs_in_a_circle(repository):
     graph = {name: imported for name, _, imported in modules(repository)}
     assert all(module in graph for imported in graph.values() for module in imported)
