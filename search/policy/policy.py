@@ -180,7 +180,9 @@ class Policy:
         if not self._request.searched:
             return known
         wanted = self._request.wanted - self._groups.has(self._default)
-        return inf if self.run.plan.compare_within else max(known, wanted)
+        # There may be no time for all that are wanted, and until then none would go on.
+        unknown = self.run.plan.compare_within or self._request.time_budget is not None
+        return inf if unknown else max(known, wanted)
 
 
 def _suggestion(config: TrialConfig, drawn: Draw | None) -> Event:

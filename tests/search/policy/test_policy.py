@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -12,7 +13,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from search.policy.policy import Policy
 from search.policy.still_to_come import is_complete
 from search.record.run import Run
-from search.record.trial_record import ENDED, FINISHED, GO, NODE_LOST, RUNNING, STOP, TrialRecord
+from search.record.trial_record import (
+    ENDED,
+    FINISHED,
+    GO,
+    NODE_LOST,
+    RUNNING,
+    STOP,
+    WAIT,
+    TrialRecord,
+)
 from search.results.confirmation import Confirmation
 from tests.made_runs import asked, evaluated, made_inputs, made_plan, of_two_strata, pack_right
 from trainable.config.training_inputs import Execution
@@ -218,6 +228,22 @@ TestSweep.settings = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.parametrize(("time_budget", "decided"), [(None, WAIT), (600.0, GO)])
+def test_with_a_time_budget_recipes_go_on_before_all_samples_have_come(time_budget, decided):
+    """For which there may be no time; without one, the best of all that come are chosen."""
+    fixed = (("evaluations", EVALUATIONS),)
+    searched = {"space": "recipe", "searcher": "random", "samples": 40, "overrides": fixed}
+    request = asked(scheduler="promotion", finals=1, time_budget=time_budget, **searched)
+    sweep = Sweep()
+    sweep.begin_run(request, [request.default, *of_two_strata(2, evaluations=EVALUATIONS)])
+    sweep.begin_trials()
+    _, worse, better = sweep.trials()[:3]
+    sweep.evaluate(worse, 0.5)
+    sweep.evaluate(better, 0.75)
+    assert sweep.policy.decision(better.config.digest) == decided
+    assert sweep.policy.decision(worse.config.digest) == WAIT
 
 
 def test_recipes_that_wait_in_vain_are_decided_by_an_event():
