@@ -217,12 +217,12 @@ def make_parser(description, ways):
     path = {"type": lambda text: Path(text).resolve()}
     parser.add_argument("--out", **path, required=True, help="of all results, models, logs")
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
-    texts = {"type": lambda text: text.split(","), "help": "such as 4m,12m"}
-    numbers = {"type": lambda text: list(map(int, text.split(",")))}
-    parser.add_argument("--datasets", type=comma_list(*DATASETS), help=f"of {', '.join(DATASETS)}")
-    parser.add_argument("--budgets", **texts)
+    known = {"type": comma_list(*DATASETS), "default": DATASETS}
+    parser.add_argument("--datasets", **known, help=f"of {', '.join(DATASETS)}")
+    texts = {"type": lambda text: text.split(","), "default": ["4m"]}
+    parser.add_argument("--budgets", **texts, help="such as 4m,12m")
+    numbers = {"type": lambda text: list(map(int, text.split(","))), "default": [0]}
     parser.add_argument("--seeds", **numbers, help="such as 0,1,2")
-    parser.set_defaults(datasets=DATASETS, budgets=["4m"], seeds=[0])
     parser.add_argument("--only", type=comma_list(*ways), default=ways, help=f"of {ways}")
     parser.add_argument("--core", type=int, default=0, help="of the processor, that all run on")
     parser.add_argument("--teacher", **path, help="encoder instead of the preset's")

@@ -36,7 +36,7 @@ PRIVATE = {  # by module and name
 
 
 def guarded(use: Callable[..., None]) -> Callable[..., None]:
-    """The same, but a part that a Ray lacks is a UserError, which pauses the sweep."""
+    """The same, but a part that this Ray lacks is a UserError."""
 
     @wraps(use)
     def told(*arguments: Any) -> None:

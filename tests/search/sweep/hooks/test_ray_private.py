@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 
 from search.sweep.hooks.ray_private import (
     PRIVATE,
+    _register_checkpoint,
     go_on_from_checkpoint,
     kill_at_shutdown,
     limit_retries,
@@ -60,7 +61,14 @@ def test_what_is_used_of_rays_inside_is_there(trial, place):
     assert not moved, f"this Ray has moved {', '.join(moved)}"
 
 
-@pytest.mark.parametrize("use", [pause_before_start, lambda trial: limit_retries(trial, 1)])
+@pytest.mark.parametrize(
+    "use",
+    [
+        pause_before_start,
+        lambda trial: limit_retries(trial, 1),
+        lambda trial: _register_checkpoint(trial, 1, "/checkpoint", None),
+    ],
+)
 def test_what_a_ray_has_moved_is_told_in_a_line(use):
     with pytest.raises(UserError, match=r"^Ray \d\S+ has moved .*no attribute.*; install another"):
         use(SimpleNamespace())
