@@ -12,6 +12,7 @@ FINALS = 2  # recipes that are, beside the default
 # gained nothing, while averages of the weights of two and three seeds gained 0.3 points; on 640
 # tweets 480, 1,440 and 3,400 steps gave 0.8624 0.8635 0.8656.
 LONGEST, LONGEST_STEPS = 12, 3000
+LONGER = 1.25  # times the finals that are there, or more time is for other seeds of them
 LABELLED = 3  # passes over the labelled examples before texts without labels have their full share
 # Another final of the first recipe makes so many before there are made texts: it gains half a point
 # and more where labels are right, and loses two where a fifth are wrong. Their average, which
@@ -31,9 +32,10 @@ def foreseen(to_suggest: float) -> int:
     return int(to_suggest) if isfinite(to_suggest) else FEWEST_TRIALS
 
 
-def longest_passes(steps_per_pass: int) -> float:
-    """Passes over the training examples that a final makes at most."""
-    return max(float(LONGEST), LONGEST_STEPS / steps_per_pass)
+def longest_passes(steps_per_pass: int, searched: float = 0.0) -> float:
+    """Passes over the training examples that a final makes at most: twice those of the search's
+    trials where they make many."""
+    return max(float(LONGEST), LONGEST_STEPS / steps_per_pass, 2 * searched)
 
 
 def useful_share(passes: float, labelled: float = LABELLED) -> float:

@@ -7,6 +7,7 @@ student. The events alone decide, so that a run that was killed goes on the same
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from search.plan.draws import Draw
 from search.plan.time_split import (
@@ -14,9 +15,11 @@ from search.plan.time_split import (
     EMA_DECAY,
     LABELLED,
     LEAST_BESIDE,
+    LONGER,
     LONGEST,
     MOST_SEEDS,
     SEEDED_SHARE,
+    longest_passes,
     useful_share,
 )
 from search.record.events import ROUND
@@ -29,9 +32,20 @@ from search.results.answer import (
     passes_made,
     steps_per_pass,
 )
+from search.results.best_trials import best_trials
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
+from trainable.data.batches import trial_steps
 from trainable.engine.metrics import BEST_OF
+
+
+class Final(NamedTuple):
+    """A recipe to be trained again, and what comes before texts without labels: so many passes over
+    the labelled examples, or at `most` this share of all."""
+
+    recipe: TrialConfig
+    labelled: float = LABELLED
+    most: float = 1.0
 
 
 def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
@@ -45,17 +59,36 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
         return []
     if run.finals_begun:
         return _cut_off(run)
-    trained = run.finished if run.last_trial.final else finished
-    searched = max(passes_made(trial, run) for trial in trained)
-    recipes, passes = _that_fit(run, finished)
-    if min(passes, longest_of(run)) <= searched:
-        return []
-    finals, passes = _with_texts(run, recipes, passes, searched)
-    seeds, passes = _seeds(run, len(finals), passes, searched)
-    long = [_final(run, *final, min(passes, longest_of(run))) for final in finals]
-    alike = {config.recipe: config for config in long}  # once, where texts change nothing
-    first = run.request.seed
-    return [(replace(c, seed=first + n), None) for n in range(seeds) for c in alike.values()]
+    longest = [trial.config for trial in run.finished if trial.final]
+    made = max(((c.max_steps or 0) / steps_per_pass(run, c) for c in longest), default=0.0)
+    searched = max(passes_made(trial, run) for trial in finished)
+    if run.last_trial.final:
+        searched = max(searched, made)
+    finals, passes = _with_texts(run, *_that_fit(run, finished), searched)
+    seeds, passes = _seeds(run, finals, passes, searched)
+    passes = min(passes, longest_of(run))
+    if made <= passes < LONGER * made:
+        long = _others(run, finals, made)
+    else:
+        long = _on_seeds(run, finals, passes, seeds) if passes > searched else []
+    return [(config, None) for config in long]
+
+
+def _others(run: Run, finals: Sequence[Final], passes: float) -> list[TrialConfig]:
+    """Those of the finals, as long as the ones that are there, that are not, as time allows."""
+    long = _on_seeds(run, finals, passes, MOST_SEEDS)
+    others = [config for config in long if config.digest not in run.trials]
+    while others and _passes(run, others) < passes:
+        others.pop()
+    return others
+
+
+def _on_seeds(run: Run, finals: Sequence[Final], passes: float, seeds: int) -> list[TrialConfig]:
+    """The finals that make so many passes, each on so many seeds; once, where texts change
+    nothing."""
+    long = [_final(run, final, passes) for final in finals]
+    alike, first = {config.recipe: config for config in long}, run.request.seed
+    return [replace(c, seed=first + n) for n in range(seeds) for c in alike.values()]
 
 
 def _cut_off(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
@@ -75,41 +108,44 @@ def _that_fit(run: Run, finished: Sequence[TrialRecord]) -> tuple[list[TrialConf
     ]
     # Which may have differed in that alone, or in the first seed, which the default does not have.
     recipes = list({config.recipe: config for config in averaged}.values())
-    while (passes := _passes(run, len(recipes))) < longest_of(run) and len(recipes) > 1:
+    while (passes := _passes(run, recipes)) < longest_of(run) and len(recipes) > 1:
         recipes = recipes[:-1]
     return recipes, passes
 
 
 def _with_texts(
     run: Run, recipes: list[TrialConfig], passes: float, searched: float
-) -> tuple[list[tuple[TrialConfig, float]], float]:
-    """Each recipe with the passes over labelled examples that come before texts without labels,
-    and the passes in all; the first once more, with fewer texts, where all are made and each final
-    is then longer than what the search trained."""
+) -> tuple[list[Final], float]:
+    """A final of each recipe, and the passes in all; the first once more, with fewer texts, where
+    all are made and each final is then longer than what the search trained."""
     fixed = "transfer_share" in dict(run.request.overrides)
     if run.request.transfer_sources == (AUGMENT,) and not fixed:
-        shorter = _passes(run, len(recipes) + 1)
+        shorter = _passes(run, [*recipes, recipes[0]])
         if shorter >= max(LEAST_BESIDE, searched):
-            half = min(LABELLED, shorter / 2)
-            beside = BESIDE_MADE if longest_of(run) <= LONGEST else math.inf
-            return [*((recipe, half) for recipe in recipes), (recipes[0], beside)], shorter
-    return [(recipe, LABELLED) for recipe in recipes], passes
+            few = longest_passes(steps_per_pass(run)) > LONGEST
+            beside = math.inf if few else BESIDE_MADE
+            finals = [Final(recipe, most=0.5) for recipe in recipes]
+            return [*finals, Final(recipes[0], beside)], shorter
+    return [Final(recipe) for recipe in recipes], passes
 
 
-def _seeds(run: Run, count: int, passes: float, searched: float) -> tuple[int, float]:
-    """On how many seeds each of so many finals is trained, and the passes that each makes then."""
+def _seeds(run: Run, finals: Sequence[Final], passes: float, searched: float) -> tuple[int, float]:
+    """On how many seeds each of the finals is trained, and the passes that each makes then."""
+    recipes = [final.recipe for final in finals]
     least = max(SEEDED_SHARE * longest_of(run), searched)
     for seeds in range(2, MOST_SEEDS + 1):
-        if (each := _passes(run, count * seeds)) < least:
+        if (each := _passes(run, recipes * seeds)) < least:
             return seeds - 1, passes
         passes = each
     return MOST_SEEDS, passes
 
 
-def _final(run: Run, recipe: TrialConfig, labelled: float, passes: float) -> TrialConfig:
-    """A recipe at the length of a final, of which so many passes are over the labelled examples."""
-    steps = round(passes * steps_per_pass(run, recipe))
-    share = _transfer_share(run, passes, labelled)
+def _final(run: Run, final: Final, passes: float) -> TrialConfig:
+    """The recipe at the length of a final."""
+    recipe, per_pass = final.recipe, steps_per_pass(run, final.recipe)
+    steps = round(passes * per_pass)
+    labelled = min(final.labelled, final.most * steps / per_pass)
+    share = _transfer_share(run, steps / per_pass, labelled)
     evaluations = min(_evaluations(run), steps)
     return replace(recipe, max_steps=steps, evaluations=evaluations, transfer_share=share)
 
@@ -117,7 +153,7 @@ def _final(run: Run, recipe: TrialConfig, labelled: float, passes: float) -> Tri
 def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
     """The default, and the recipes that are expected to be better, best first; one that is clearly
     better comes before the default."""
-    default, groups = run.default_recipe, by_recipe(finished)
+    default, groups = run.default_recipe, by_recipe(best_trials(finished))
     of_default = [t for t in run.trials.values() if t.config.recipe == default]
     if of_default and all(trial.outcome == FAILED for trial in of_default):
         default = None  # it would fail again
@@ -125,32 +161,54 @@ def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
     expected = expected_scores(run, finished)
     own = default.digest if default else ""
     better = [k for k in groups if expected[k] > expected.get(own, float("-inf")) and k != own]
-    better.sort(key=lambda key: -expected[key])
+    better.sort(key=lambda key: -expected[key])  # of equals, the higher best5
     best = [groups[key][0].config for key in better[: run.request.finals]]
     return list({config.recipe: config for config in (first, default, *best) if config}.values())
 
 
-def _passes(run: Run, count: int) -> float:
-    """Over the training examples, that so many recipes may make each in the time that is left.
+def seconds_to_end(run: Run, trials: Sequence[TrialRecord]) -> float:
+    """That these take to be trained from their last evaluations on, as others took, in the run's
+    slots."""
+    trained, seconds = [trial for trial in run.trials.values() if trial.evaluations], 0.0
+    for trial in trials:
+        of_pass, of_evaluation = _times(trained, trial.config, run)
+        steps = trial_steps(run.plan.inputs.examples["train"], trial.config)
+        made = passes_made(trial, run) if trial.evaluations else 0.0
+        seconds += (steps / steps_per_pass(run, trial.config) - made) * of_pass
+        seconds += (trial.config.evaluations - len(trial.evaluations)) * of_evaluation
+    return seconds / min(run.slots, max(len(trials), 1))
+
+
+def _passes(run: Run, recipes: Sequence[TrialConfig]) -> float:
+    """Over the training examples, that these may make each in the time that is left.
 
     That is the rest of the time budget, or what a search as long as this one leaves of one.
     """
     trained = [trial for trial in run.trials.values() if trial.evaluations]
-    evaluations = [e for trial in trained for e in trial.evaluations]
-    training, evaluating = (
-        sum(e[clock] for e in evaluations) for clock in ("training_seconds", "evaluation_seconds")
-    )
-    made = sum(passes_made(trial, run) for trial in trained)
     # Without a budget finals take their share of the search, whatever others took before.
     spent = run.seconds - (0.0 if run.request.time_budget else run.final_seconds)
     left = run.request.whole_budget(spent) - spent
     # Of each trial: starting its worker, building its student, saving.
     in_trials = run.seconds - run.plan.inputs.outputs_seconds - run.starting_seconds
     in_slots = min(run.slots, len(trained)) * in_trials
-    overhead = max(in_slots - training - evaluating, 0.0) / len(trained)
-    seconds = left / math.ceil(count / run.slots) - overhead  # some run after the others
-    seconds -= evaluating / len(evaluations) * _evaluations(run)
-    return float(seconds * made / max(training, 1e-3))
+    overhead = max(in_slots - sum(trial.seconds for trial in trained), 0.0) / len(trained)
+    fixed = of_pass = 0.0
+    for first in range(0, len(recipes), run.slots):  # some run after the others
+        times = [_times(trained, recipe, run) for recipe in recipes[first : first + run.slots]]
+        fixed += overhead + max(evaluation for _, evaluation in times) * _evaluations(run)
+        of_pass += max(training for training, _ in times)
+    return (left - fixed) / max(of_pass, 1e-6)
+
+
+def _times(trained: list[TrialRecord], recipe: TrialConfig, run: Run) -> tuple[float, float]:
+    """Seconds that a pass and an evaluation took, of students of a recipe's shape if there are."""
+    alike = [t for t in trained if t.config.shape == recipe.shape] or trained
+    evaluations = [e for trial in alike for e in trial.evaluations]
+    training, evaluating = (
+        sum(e[clock] for e in evaluations) for clock in ("training_seconds", "evaluation_seconds")
+    )
+    passes = sum(passes_made(trial, run) for trial in alike)
+    return training / passes, evaluating / len(evaluations)
 
 
 def _transfer_share(run: Run, passes: float, labelled: float) -> float:

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from search.plan.rungs import PROMOTION
+from search.policy.final_round import seconds_to_end
 from search.policy.still_to_come import finals_to_come, is_complete, to_suggest
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
@@ -50,11 +51,13 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
     count as taken.
 
     At most what is left of a time budget, and all of it where finals are to come; without one they
-    take what the search leaves.
+    take what the search leaves. Finals are all trained to their end.
     """
     trials = run.trials.values()
     if not any(trial.evaluations for trial in trials) or is_complete(run):
         return None
+    if run.finals_begun:
+        return seconds_to_end(run, [t for t in trials if t.outcome not in ENDED])
     # If trials are promoted, most of those that wait go no further.
     over = (*ENDED, WAITING) if run.request.scheduler == PROMOTION else ENDED
     examples, done = run.plan.inputs.examples["train"], 0.0

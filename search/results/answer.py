@@ -16,7 +16,7 @@ from search.results.scores import last_scores, seed_sd_of
 from search.results.statistics import LEVEL, Difference, recipes_difference
 from search.results.table import compared, rounded
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import steps_per_epoch
+from trainable.data.batches import steps_per_epoch, trial_steps
 
 
 @dataclass(frozen=True)
@@ -169,4 +169,5 @@ def passes_made(trial: TrialRecord, run: Run) -> float:
 
 def longest_of(run: Run) -> float:
     """Passes over the training examples that a final of this run makes at most."""
-    return longest_passes(steps_per_pass(run))
+    config, steps = run.any_config, steps_per_pass(run)
+    return longest_passes(steps, trial_steps(run.plan.inputs.examples["train"], config) / steps)

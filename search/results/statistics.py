@@ -15,6 +15,7 @@ LEVEL = 0.05  # chance of claiming any difference where there is none
 CONFIDENCE = 1 - LEVEL
 RESAMPLES = 2000
 BOOTSTRAP_SEED = 0  # of every resampling, so that a run has the same intervals each time
+SHOW_SEEDS = 3  # of each of two recipes, that show how much seeds differ
 SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy; of other metrics `seed_sd_of`
 TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 PARTS = 20  # in which resamples are drawn
@@ -135,12 +136,15 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL
 def recipes_difference(
     first: np.ndarray, second: np.ndarray, seed_sd: float = SEED_SD, level: float = LEVEL
 ) -> Difference:
-    """`seeds_difference` of two recipes' scores, [S, N] and [S', N], also of one seed.
+    """`seeds_difference` of two recipes' scores, [S, N] and [S', N], also of fewer than three
+    seeds.
 
-    That does not show how much seeds differ: a standard deviation of `seed_sd` is assumed, or what
-    the other's seeds show, if that is significantly more.
+    So few show little of how much seeds differ, and two of each would show less than one does
+    (Student's quantile of two degrees of freedom is twice the normal's, of Bonferroni's levels four
+    times): a standard deviation of `seed_sd` is assumed, or what seeds show, if that is
+    significantly more.
     """
-    if min(len(first), len(second)) > 1:
+    if min(len(first), len(second)) >= SHOW_SEEDS:
         return seeds_difference(first, second, level)
     gaps = first.mean(axis=0) - second.mean(axis=0)
     of_seeds = seed_variance([first, second], seed_sd) * (1 / len(first) + 1 / len(second))

@@ -97,8 +97,9 @@ def _made_texts_in_time(
     given = fixed or request.transfer_sources != (AUGMENT,)
     if given or not request.finals or config is None:
         return request, preparation
-    steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)
-    passes = longest_passes(steps)
+    examples = len(preparation.inputs.dataset.train)
+    steps = steps_per_epoch(examples, config.batch_size)
+    passes = longest_passes(steps, trial_steps(examples, config) / steps)
     if budget is not None and device.type == "cpu":
         preparation.check([config], lambda _: None)
         config = replace(config, precision=faster_precision(device))

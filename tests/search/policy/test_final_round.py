@@ -10,9 +10,12 @@ from search.policy import final_round as module
 from search.policy import still_to_come
 from search.policy.final_round import _finalists
 from search.policy.policy import Policy
+from search.policy.progress import progress_of
 from search.policy.still_to_come import is_complete, to_suggest
 from search.record.run import read_run
+from search.record.trial_record import STOPPED
 from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pack_right, suggested
+from trainable.config.trial_config import TrialConfig
 
 EXAMPLES = 1000
 SECONDS = 7.2
@@ -24,11 +27,22 @@ def longest_by_passes(monkeypatch):
     monkeypatch.setattr(time_split, "LONGEST_STEPS", 0)
 
 
-def searched(folder, shares, overhead=0.0, labelled=0.0, second=None, starting=0.0, **request):
+def searched(
+    folder,
+    shares,
+    overhead=0.0,
+    labelled=0.0,
+    second=None,
+    slower=1.0,
+    times=1.0,
+    starting=0.0,
+    **request,
+):
     """A run whose short trials have ended after SECONDS each, the default first: of 12 steps, 3.2 s
     of training and two evaluations of 2 s. A pass over the training examples takes 6 steps. Seconds
     of `overhead` pass before the first evaluation of each, `starting` before the first trial.
-    `second` are other settings of that trial."""
+    `second` are other settings of that trial, whose training takes `slower` times as long. All
+    train `times` as many steps."""
     fixed = (("evaluations", 2), ("batch_size", 16))
     wanted = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
     request = asked(**{**wanted, "samples": len(shares), "overrides": fixed, **request})
@@ -40,12 +54,15 @@ def searched(folder, shares, overhead=0.0, labelled=0.0, second=None, starting=0
     run = made_run(folder, configs, request, inputs=inputs, parameters=drawn)
     run.append({"event": "session", "provenance": {}, "time": 1e9})
     now = 1e9 + starting
-    for config, share in zip(configs, shares, strict=True):
+    for index, (config, share) in enumerate(zip(configs, shares, strict=True)):
         run.append({"event": "start", "trial": config.digest, "time": now})
         now += overhead
+        training = 1.6 * times * (slower if index == 1 else 1.0)
         for number in (1, 2):
-            now += SECONDS / 2
-            run.append({**short_evaluation(config, number, share), "time": now})
+            now += training + 2.0
+            event = short_evaluation(config, number, share)
+            event["evaluation"] |= {"training_seconds": training, "step": round(6 * times * number)}
+            run.append({**event, "time": now})
     return run
 
 
@@ -135,10 +152,31 @@ def test_where_examples_are_few_finals_are_longer_in_passes(tmp_path, monkeypatc
     assert {event["config"]["transfer_share"] for event in events} == {4.0, 0.0}
 
 
-def test_no_final_that_its_longest_would_make_shorter_than_the_search(tmp_path, monkeypatch):
-    """There is time for 16 passes, the search made two, and a final makes one at most."""
-    monkeypatch.setattr(time_split, "LONGEST", 1)
-    assert finals(searched(tmp_path / "run", [0.8, 0.9, 0.88], time_budget=111.6)) == []
+def test_finals_of_long_trials_are_twice_as_long_where_there_is_time(tmp_path):
+    """Trials of 13 passes, 78 steps in 24.8 s each. In 52 s without evaluations one makes 32."""
+    fixed = (("evaluations", 2), ("batch_size", 16), ("epochs", 13))
+    for left, wanted in ((99.2, [(2, 0, 156), (3, 0, 156)]), (24.0, [])):
+        request = {"overrides": fixed, "time_budget": left + 3 * 24.8}
+        run = searched(tmp_path / f"{left}", [0.875, 0.887, 0.84], times=6.5, **request)
+        assert finals(run) == wanted
+
+
+def test_finals_have_the_time_of_students_of_their_shape(tmp_path):
+    """A deep student's steps take thrice as long: 0.8 s, where the first one's took 0.27. In 60 s
+    two finals of 12 passes, one of each, would take 23.2 and 61.6 s: so there is one."""
+    deep = {"second": {"student_layers": 2}, "slower": 3.0}
+    for left, wanted in ((60.0, [(3, 0, 70)]), (93.0, [(3, 0, 72), (2, 0, 72)])):
+        budget = left + 2 * SECONDS + 2 * 3.2
+        run = searched(tmp_path / f"{left}", [0.8, 0.9], **deep, time_budget=budget)
+        assert finals(run) == wanted
+
+
+def test_of_recipes_expected_to_be_equal_those_of_higher_scores_have_finals(tmp_path, monkeypatch):
+    run = searched(tmp_path / "run", [0.85, 0.86, 0.87, 0.88], time_budget=300.0)
+    keys = [trial.config.recipe.digest for trial in run.trials.values()]
+    expected = dict.fromkeys(keys, 0.865) | {keys[0]: 0.86}
+    monkeypatch.setattr(module, "expected_scores", lambda run, finished: expected)
+    assert {temperature for temperature, _, _ in finals(run)} == {2, 4, 5}
 
 
 @pytest.mark.parametrize(
@@ -250,20 +288,58 @@ def test_more_time_for_a_complete_search_is_for_suggestions_too(
 @pytest.mark.parametrize(
     ("more", "wanted"),
     [
-        ({"time_budget": 130.0}, True),
-        ({"time_budget": 80.0}, False),  # too short for a final that is longer than those there
+        ({"time_budget": 90.0}, True),
+        ({"time_budget": 55.0}, False),  # too short for a final as long as those there
         ({"finals": 1}, False),
         ({"keep": 3}, False),
     ],
 )
 def test_where_nothing_is_to_be_suggested_more_time_is_for_longer_finals(tmp_path, more, wanted):
-    run = with_its_finals(tmp_path / "run", time_budget=64.8)
+    run = with_its_finals(tmp_path / "run", seconds=18.4, time_budget=40.0)
     longest = max(trial.config.max_steps or 0 for trial in run.trials.values())
     run.replan({"requests": (replace(run.request, **more),)}, [])
     assert run.lengthened == ("time_budget" in more)
     longer = [] if is_complete(run) else finals(read_run(run.folder))
     assert bool(longer) == wanted
     assert all(steps > longest for _, _, steps in longer)
+
+
+def test_the_time_that_finals_take_is_theirs(tmp_path):
+    """Steps of 0.27 s, and evaluations of 2 s. Of a trial that was stopped half of the steps took
+    time. Then half of the first final is made."""
+    run = searched(tmp_path / "run", [0.8, 0.9, 0.88], time_budget=90.0 + 3 * SECONDS)
+    stopped = run.last_trial
+    del stopped.evaluations[1:]
+    stopped.outcome = STOPPED
+    for event in Policy(run).additions(exclusive=True):
+        run.append({**event, "time": run.last_time})
+    steps = [trial.config.max_steps for trial in run.trials.values() if trial.final]
+    wanted = sum(steps) / 3.75 + 4.0 * len(steps)
+    assert progress_of(run).seconds_left == pytest.approx(wanted)
+    trial = next(trial for trial in run.trials.values() if trial.final)
+    event = short_evaluation(trial.config, 1, 0.9)
+    event["evaluation"] |= {"step": 36, "training_seconds": 9.6}
+    run.append({**event, "time": run.last_time + 11.6})
+    assert progress_of(run).seconds_left == pytest.approx(wanted - 11.6)
+
+
+@pytest.mark.parametrize(
+    ("budget", "wanted"),
+    [
+        (90.0, [(3, 2)]),
+        (130.0, [(2, 0), (2, 1), (3, 2)]),
+        (188.0, [(2, 0), (4, 0), (2, 1), (4, 1), (3, 2)]),
+    ],
+)
+def test_where_finals_could_hardly_be_longer_more_time_is_for_other_seeds(tmp_path, budget, wanted):
+    """66 steps took 21.6 s, and 72 are the most."""
+    run = with_its_finals(tmp_path / "run", time_budget=64.8)
+    made = [trial.config for trial in run.trials.values() if trial.final]
+    assert [(c.temperature, c.seed, c.max_steps) for c in made] == [(3, 0, 66), (3, 1, 66)]
+    run.replan({"requests": (replace(run.request, time_budget=budget),)}, [])
+    assert finals(run) == [(temperature, seed, 66) for temperature, seed in wanted]
+    events = Policy(run).additions(exclusive=True)
+    assert made[0].recipe in {TrialConfig.from_dict(event["config"]).recipe for event in events}
 
 
 def test_more_seeds_bring_no_other_finals_and_a_lengthened_round_is_whole(tmp_path, monkeypatch):
@@ -307,17 +383,17 @@ def test_short_trials_train_without_texts_and_a_search_without_finals_ends(tmp_p
 @pytest.mark.parametrize(
     ("transfer", "left", "wanted"),
     [
-        ("rest", 10.0, {0.25}),
+        ("rest", 10.0, {0.22}),
         ("rest", 120.0, {1.0}),
-        ("augment", 10.0, {0.25}),
+        ("augment", 10.0, {0.22}),
         ("augment", 20.0, {1.0, 0.0}),  # two of 22 steps
-        ("augment", 38.0, {2.12, 0.17}),  # two of 15 s each without evaluations, 56 steps
+        ("augment", 38.0, {2.11, 0.17}),  # two of 15 s each without evaluations, 56 steps
         ("augment", 140.0, {3.0, 0.5}),
         ("rest,augment", 120.0, {3.0}),
     ],
 )
 def test_a_short_final_trains_less_on_texts_without_labels(tmp_path, transfer, left, wanted):
-    """22 steps are 3.75 passes, and 72 are 12. Of these 3 are over the labelled examples. Where
+    """22 steps are 3.67 passes, and 72 are 12. Of these 3 are over the labelled examples. Where
     made texts are all there are and two have time for 3 passes, it is at most half of them, and 8
     in another final."""
     budget = left + 3 * SECONDS

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from search.results import pareto
-from search.results.statistics import SEED_SD, seeds_difference
+from search.results.statistics import SEED_SD, recipes_difference
 from search.results.table import recipes_table, trials_table
 from tests.report_runs import answers, reported
 from trainable.config.trial_config import TrialConfig
@@ -87,7 +87,7 @@ def test_seeds_are_one_candidate_and_their_gain_is_the_recipes(tmp_path):
     first, second = rows_of(make_run(tmp_path / "mine", students))
     assert (first.seeds, first.best5, second.best5) == (2, pytest.approx(0.51), 0.725)
     matrices = [np.array([bits(n), bits(m)], dtype=float) for n, m in ((150, 140), (100, 104))]
-    assert second.gain == seeds_difference(*matrices)
+    assert second.gain == recipes_difference(*matrices)
 
 
 def test_nothing_is_weighed_where_that_was_not_asked(tmp_path):

@@ -152,6 +152,19 @@ def test_a_recipe_of_one_seed_is_taken_to_vary_as_the_others_seeds_do():
         assert found.high - found.estimate == pytest.approx(wanted)
 
 
+def test_a_second_seed_of_each_makes_an_interval_narrower_not_wider():
+    """By hand: of two seeds that differ as much as is assumed, 1.96 sqrt(0.004^2 + examples)."""
+    generator = np.random.default_rng(3)
+    skill = generator.normal(size=2000)
+    first, second = ((skill < q + generator.normal(0, 0.05, (2, 2000))) * 1.0 for q in (1.3, 1.2))
+    one, two = (stats.recipes_difference(first[:n], second[:n], 0.004) for n in (1, 2))
+    assert two.high - two.low < one.high - one.low
+    gaps = first.mean(axis=0) - second.mean(axis=0)
+    half = 1.959964 * np.sqrt(0.004**2 + gaps.var(ddof=1) / 2000)
+    assert (two.low, two.high) == pytest.approx((gaps.mean() - half, gaps.mean() + half))
+    assert np.isnan(two.p_value)
+
+
 def test_equal_recipes_and_certain_differences_have_finite_p_values_of_two_seeds_at_least():
     bits = np.array(answers(3, 50))
     equal = seeds_difference(bits, bits)
