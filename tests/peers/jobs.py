@@ -35,6 +35,7 @@ class PeerJob(Job):
         super().__init__(*chosen)
         self.key["killed"] = self.killed
         self.name += "-killed" * self.killed
+        self.log = self.log.with_stem(self.name)
         kinds = ("students", "runs", "starts", "caches")
         folders = (self.asked.out / kind / self.name for kind in kinds)
         self.student, self.folder, self.start, self.cache = folders
@@ -72,13 +73,11 @@ class PeerJob(Job):
     def watch(self, again=False, seconds=NEVER):
         """Its events (seconds, what, trial or score), and the lines it prints, for so many seconds:
         the first command is killed then, the second ended. RuntimeError if it fails."""
-        log = self.asked.out / "logs" / f"{self.name}.txt"
-        log.parent.mkdir(exist_ok=True)
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(CODE)}
-        options = {"cwd": log.parent, "env": environment, "text": True}
+        options = {"cwd": self.log.parent, "env": environment, "text": True}
         options |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         begin, lines, command = time.time(), [], list(map(str, self.command(again)))
-        with log.open("a") as copy, subprocess.Popen(command, **options) as process:
+        with self.log.open("a") as copy, subprocess.Popen(command, **options) as process:
             timer = Timer(seconds, process.terminate if again else process.kill)
             timer.daemon = True  # which nothing waits for if this fails
             timer.start()
@@ -87,7 +86,7 @@ class PeerJob(Job):
                 print(line, end="", file=copy, flush=True)
             timer.cancel()
         if process.returncode and time.time() - begin < seconds:
-            raise RuntimeError(f"{command[2]} ended with {process.returncode}; see {log}")
+            raise RuntimeError(f"{command[2]} ended with {process.returncode}; see {self.log}")
         events = printed(lines) if self.way in PEERS else recorded(read_log(self.folder).events)
         events = [(when - begin, *rest) for when, *rest in events if when >= begin]
         return events, [line for _, line in lines]

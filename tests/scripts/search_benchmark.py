@@ -58,6 +58,8 @@ class Job:
         self.seconds = budget and parse_time(budget)
         self.code = asked.code if way in SEARCHES else CODE
         self.data, self.student = asked.out / "data" / dataset, asked.out / "students" / self.name
+        self.log = asked.out / "logs" / f"{self.name}.txt"
+        self.log.parent.mkdir(exist_ok=True)
 
     def prepare(self):
         """Data set and teacher."""
@@ -148,16 +150,16 @@ class Job:
     def call(self, *arguments):
         """What a Python command prints; RuntimeError where it fails."""
         environment = os.environ | {"PYTHONPATH": str(self.code)}
-        log = self.asked.out / "logs" / f"{self.name}.txt"
-        log.parent.mkdir(exist_ok=True)
         command = [sys.executable, *map(str, arguments)]
-        with log.open("a") as errors:
+        with self.log.open("a") as errors:
             streams = {"stdout": subprocess.PIPE, "stderr": errors, "text": True}
             # In a folder that has no packages: `python -m` looks there first.
-            done = subprocess.run(command, check=False, cwd=log.parent, env=environment, **streams)
+            done = subprocess.run(
+                command, check=False, cwd=self.log.parent, env=environment, **streams
+            )
             errors.write(done.stdout)
         if done.returncode:
-            raise RuntimeError(f"{arguments[1]} ended with {done.returncode}; see {log}")
+            raise RuntimeError(f"{arguments[1]} ended with {done.returncode}; see {self.log}")
         return done.stdout
 
 
@@ -190,7 +192,11 @@ def run_jobs(asked, job_class=Job):
                 result = job.run()
             except Exception as error:
                 failed += 1
-                print(f"FAILED {job.name}: {type(error).__name__}: {error}", flush=True)
+                reason = f"{type(error).__name__}: {error}"
+                print(f"FAILED {job.name}: {reason}", flush=True)
+                job.log.touch()
+                if not job.log.read_text().strip():  # before any command, which says it better
+                    job.log.write_text(f"{reason}\n")
             else:
                 with (asked.out / "results.jsonl").open("a") as file:
                     file.write(json.dumps(result) + "\n")
