@@ -22,6 +22,7 @@ from search.plan.time_split import (
     longest_passes,
     useful_share,
 )
+from search.policy.final_times import evaluations_of_final, passes_in_time
 from search.record.events import ROUND
 from search.record.run import Run
 from search.record.trial_record import FAILED, TrialRecord, by_recipe
@@ -35,8 +36,6 @@ from search.results.answer import (
 from search.results.best_trials import best_trials
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import trial_steps
-from trainable.engine.metrics import BEST_OF
 
 
 class Final(NamedTuple):
@@ -78,7 +77,7 @@ def _others(run: Run, finals: Sequence[Final], passes: float) -> list[TrialConfi
     """Those of the finals, as long as the ones that are there, that are not, as time allows."""
     long = _on_seeds(run, finals, passes, MOST_SEEDS)
     others = [config for config in long if config.digest not in run.trials]
-    while others and _passes(run, others) < passes:
+    while others and passes_in_time(run, others) < passes:
         others.pop()
     return others
 
@@ -108,7 +107,7 @@ def _that_fit(run: Run, finished: Sequence[TrialRecord]) -> tuple[list[TrialConf
     ]
     # Which may have differed in that alone, or in the first seed, which the default does not have.
     recipes = list({config.recipe: config for config in averaged}.values())
-    while (passes := _passes(run, recipes)) < longest_of(run) and len(recipes) > 1:
+    while (passes := passes_in_time(run, recipes)) < longest_of(run) and len(recipes) > 1:
         recipes = recipes[:-1]
     return recipes, passes
 
@@ -120,7 +119,7 @@ def _with_texts(
     all are made and each final is then longer than what the search trained."""
     fixed = "transfer_share" in dict(run.request.overrides)
     if run.request.transfer_sources == (AUGMENT,) and not fixed:
-        shorter = _passes(run, [*recipes, recipes[0]])
+        shorter = passes_in_time(run, [*recipes, recipes[0]])
         if shorter >= max(LEAST_BESIDE, searched):
             few = longest_passes(steps_per_pass(run)) > LONGEST
             beside = math.inf if few else BESIDE_MADE
@@ -134,7 +133,7 @@ def _seeds(run: Run, finals: Sequence[Final], passes: float, searched: float) ->
     recipes = [final.recipe for final in finals]
     least = max(SEEDED_SHARE * longest_of(run), searched)
     for seeds in range(2, MOST_SEEDS + 1):
-        if (each := _passes(run, recipes * seeds)) < least:
+        if (each := passes_in_time(run, recipes * seeds)) < least:
             return seeds - 1, passes
         passes = each
     return MOST_SEEDS, passes
@@ -146,7 +145,7 @@ def _final(run: Run, final: Final, passes: float) -> TrialConfig:
     steps = round(passes * per_pass)
     labelled = min(final.labelled, final.most * steps / per_pass)
     share = _transfer_share(run, steps / per_pass, labelled)
-    evaluations = min(_evaluations(run), steps)
+    evaluations = min(evaluations_of_final(run), steps)
     return replace(recipe, max_steps=steps, evaluations=evaluations, transfer_share=share)
 
 
@@ -166,58 +165,8 @@ def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
     return list({config.recipe: config for config in (first, default, *best) if config}.values())
 
 
-def seconds_to_end(run: Run, trials: Sequence[TrialRecord]) -> float:
-    """That these take to be trained from their last evaluations on, as others took, in the run's
-    slots."""
-    trained, seconds = [trial for trial in run.trials.values() if trial.evaluations], 0.0
-    for trial in trials:
-        of_pass, of_evaluation = _times(trained, trial.config, run)
-        steps = trial_steps(run.plan.inputs.examples["train"], trial.config)
-        made = passes_made(trial, run) if trial.evaluations else 0.0
-        seconds += (steps / steps_per_pass(run, trial.config) - made) * of_pass
-        seconds += (trial.config.evaluations - len(trial.evaluations)) * of_evaluation
-    return seconds / min(run.slots, max(len(trials), 1))
-
-
-def _passes(run: Run, recipes: Sequence[TrialConfig]) -> float:
-    """Over the training examples, that these may make each in the time that is left.
-
-    That is the rest of the time budget, or what a search as long as this one leaves of one.
-    """
-    trained = [trial for trial in run.trials.values() if trial.evaluations]
-    # Without a budget finals take their share of the search, whatever others took before.
-    spent = run.seconds - (0.0 if run.request.time_budget else run.final_seconds)
-    left = run.request.whole_budget(spent) - spent
-    # Of each trial: starting its worker, building its student, saving.
-    in_trials = run.seconds - run.plan.inputs.outputs_seconds - run.starting_seconds
-    in_slots = min(run.slots, len(trained)) * in_trials
-    overhead = max(in_slots - sum(trial.seconds for trial in trained), 0.0) / len(trained)
-    fixed = of_pass = 0.0
-    for first in range(0, len(recipes), run.slots):  # some run after the others
-        times = [_times(trained, recipe, run) for recipe in recipes[first : first + run.slots]]
-        fixed += overhead + max(evaluation for _, evaluation in times) * _evaluations(run)
-        of_pass += max(training for training, _ in times)
-    return (left - fixed) / max(of_pass, 1e-6)
-
-
-def _times(trained: list[TrialRecord], recipe: TrialConfig, run: Run) -> tuple[float, float]:
-    """Seconds that a pass and an evaluation took, of students of a recipe's shape if there are."""
-    alike = [t for t in trained if t.config.shape == recipe.shape] or trained
-    evaluations = [e for trial in alike for e in trial.evaluations]
-    training, evaluating = (
-        sum(e[clock] for e in evaluations) for clock in ("training_seconds", "evaluation_seconds")
-    )
-    passes = sum(passes_made(trial, run) for trial in alike)
-    return training / passes, evaluating / len(evaluations)
-
-
 def _transfer_share(run: Run, passes: float, labelled: float) -> float:
     """Of a final so long, of which so many passes are over the labelled examples at least."""
     asked = run.request.transfer_share
     fixed = "transfer_share" in dict(run.request.overrides)
     return asked if fixed else min(asked, useful_share(passes, labelled))
-
-
-def _evaluations(run: Run) -> int:
-    """Evaluations of a final: as many as its score is a mean of."""
-    return int(dict(run.request.overrides).get("evaluations", BEST_OF))

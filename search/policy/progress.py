@@ -1,14 +1,16 @@
-"""How far a sweep is, in numbers: counts and the time that is left."""
+"""How far a sweep is: counts, the time that is left, and at the end what is left to try."""
 
 import math
 from collections import Counter
 from dataclasses import dataclass
 
 from search.plan.rungs import PROMOTION
-from search.policy.final_round import seconds_to_end
-from search.policy.still_to_come import finals_to_come, is_complete, to_suggest
+from search.policy.final_times import seconds_to_end
+from search.policy.still_to_come import finals_to_come, is_complete, to_suggest, too_short_to_search
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
+from search.results.answer import longest_of, passes_made
+from trainable.config.options import AUGMENT
 from trainable.data.batches import trial_steps
 
 SETTLED = 0.5  # of a trial's steps; before, most of the time was Ray's start
@@ -76,6 +78,24 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
         left = min(left, budget - run.seconds)
     left = max(left, 0.0)
     return left if math.isfinite(left) else None
+
+
+def unused_levers(run: Run) -> list[str]:
+    """A sentence for a search with finals; none for any other, and as long as they are to come."""
+    if not (run.request.finals and run.finished and is_complete(run)):
+        return []
+    passes, longest = max(passes_made(trial, run) for trial in run.finished), longest_of(run)
+    left = {
+        "unlabelled texts of your own (--transfer), which teach more than made ones": not (
+            {*run.request.transfer_sources} - {AUGMENT}
+        ),
+        "a search, for which the time was too short": too_short_to_search(run),
+        f"more time: the longest trial made {passes:.0f} of {longest:.0f} passes": (
+            passes < 0.9 * longest
+        ),
+    }
+    named = "; ".join(lever for lever, holds in left.items() if holds)
+    return [f"Left to try: {named}."] if named else []
 
 
 def describe_time(seconds: float) -> str:

@@ -7,9 +7,8 @@ from math import sqrt
 
 import pandas as pd
 
-from search.policy.progress import progress_of
+from search.policy.progress import progress_of, unused_levers
 from search.policy.still_to_come import is_complete
-from search.policy.unused_levers import unused_levers
 from search.record.run import Run
 from search.record.run_folders import name_here
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED

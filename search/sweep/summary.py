@@ -7,9 +7,8 @@ from contextlib import suppress
 from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED
-from search.policy.progress import describe_bytes
+from search.policy.progress import describe_bytes, unused_levers
 from search.policy.still_to_come import is_complete, none_trains
-from search.policy.unused_levers import unused_levers
 from search.record.checkpoints import bytes_used, checkpoint_count
 from search.record.run import Run
 from search.record.run_folders import name_here, resume_command

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from search.confirm.options import ConfirmOptions, choose
+from search.policy.progress import unused_levers
 from search.policy.still_to_come import is_complete
-from search.policy.unused_levers import unused_levers
 from search.results.answer import recommendation, recommended
 from search.results.best_trials import kept_trials
 from search.results.leaderboard import leaderboard_cells
