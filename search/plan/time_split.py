@@ -12,7 +12,7 @@ FINALS = 2  # recipes that are, beside the default
 # gained nothing, while averages of the weights of two and three seeds gained 0.3 points; on 640
 # tweets 480, 1,440 and 3,400 steps gave 0.8624 0.8635 0.8656.
 LONGEST, LONGEST_STEPS = 12, 3000
-LONGER = 1.25  # times the finals that are there, or more time is for other seeds of them
+LONGER = 1.25  # times as long, or as short, as those there: else more time is for seeds of these
 LABELLED = 3  # passes over the labelled examples before texts without labels have their full share
 # Another final of the first recipe makes so many before there are made texts: it gains half a point
 # and more where labels are right, and loses two where a fifth are wrong. Their average, which

@@ -61,15 +61,19 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     longest = [trial.config for trial in run.finished if trial.final]
     made = max(((c.max_steps or 0) / steps_per_pass(run, c) for c in longest), default=0.0)
     searched = max(passes_made(trial, run) for trial in finished)
-    if run.last_trial.final:
-        searched = max(searched, made)
+    if run.last_trial.final:  # nothing was suggested since
+        searched = max(searched, LONGER * made)
     finals, passes = _with_texts(run, *_that_fit(run, finished), searched)
+    alone = min(passes, longest_of(run))
     seeds, passes = _seeds(run, finals, passes, searched)
     passes = min(passes, longest_of(run))
-    if made <= passes < LONGER * made:
-        long = _others(run, finals, made)
-    else:
-        long = _on_seeds(run, finals, passes, seeds) if passes > searched else []
+    alike = made <= LONGER * alone and passes < LONGER * made
+    long = _others(run, finals, made) if alike else []
+    if alike and not long:  # no time for one as long; of a recipe that has none a shorter one
+        have = {trial.config.recipe for trial in run.trials.values()}
+        finals = [final for final in finals if _final(run, final, made).recipe not in have]
+    if not long and passes > searched:
+        long = _on_seeds(run, finals, passes, seeds)
     return [(config, None) for config in long]
 
 

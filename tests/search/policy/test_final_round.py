@@ -359,6 +359,30 @@ def test_more_seeds_bring_no_other_finals_and_a_lengthened_round_is_whole(tmp_pa
     assert [event["config"] for event in added] == [event["config"] for event in planned[1:]]
 
 
+@pytest.mark.parametrize(
+    ("share", "left", "wanted"),
+    [
+        (0.95, 60.0, [(9, 0, 66), (2, 0, 66)]),  # 72 steps would be hardly longer
+        (0.95, 42.0, [(9, 0, 66)]),
+        (0.95, 20.0, [(9, 0, 60)]),  # of a recipe that has no final yet
+        (0.5, 42.0, [(3, 2, 66)]),
+        (0.5, 20.0, []),
+    ],
+)
+def test_a_recipe_found_later_is_trained_as_long_as_the_finals_that_are_there(
+    tmp_path, share, left, wanted
+):
+    run = with_its_finals(tmp_path / "run", time_budget=64.8)
+    budget = run.seconds + SECONDS + left
+    run.replan({"requests": (replace(run.request, time_budget=budget),)}, [])
+    config = replace(next(iter(run.trials.values())).config, temperature=9.0)
+    run.append({**suggested(config, {}), "time": run.last_time})
+    for number in (1, 2):
+        event = short_evaluation(config, number, share)
+        run.append({**event, "time": run.last_time + SECONDS / 2})
+    assert finals(run) == wanted
+
+
 def test_without_a_budget_a_longer_search_has_finals_in_proportion(tmp_path):
     """Twice as long as the search took, whatever the finals before took."""
     run = with_its_finals(tmp_path / "run")
