@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment
 
-from search.plan.request import Request
+from search.plan.sources import source_of, sources
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
@@ -20,14 +20,8 @@ from search.students.unseen import Score, interval_of
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.metrics import lowest_score
 from trainable.config.trial_config import TrialConfig
-from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
 
 TEMPLATE = Path(__file__).with_name("templates") / "model_card.md"
-WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHEEL})"
-WHEEL_DATA = f"tweets labelled by people (the wheel {TWEETS_WHEEL})"
-
-
-Source = tuple[str, str | None]  # a teacher or data set: its name, and its id on the hub
 
 
 def model_card(
@@ -46,7 +40,7 @@ def model_card(
     origin = "distilled from a fine-tuned teacher" if distilled else "trained without a teacher"
     base, joined = teacher_id, [run.trials[of] for of in evaluation.get("averaged") or ()]
     if trial.config.initialisation == PRETRAINED and run.request.student:
-        student, base = _source(run.request.student, "")
+        student, base = source_of(run.request.student, "")
         origin += f" and initialised from {student}"
     elif trial.config.initialisation != RANDOM:
         origin += " and initialised from it" if distilled else ", but initialised from one"
@@ -84,21 +78,6 @@ def model_card(
         **facts,
     )
     return f"---\n{metadata.to_yaml()}\n---\n\n{text}"
-
-
-def sources(request: Request) -> tuple[Source, Source]:
-    """Where the sweep had its teacher and its examples from."""
-    preset = request.effective_preset
-    return _source(preset.teacher, WHEEL_TEACHER), _source(preset.dataset, WHEEL_DATA)
-
-
-def _source(given: str | None, of_wheel: str) -> Source:
-    """A local path gives its name only: the rest means nothing elsewhere."""
-    if not given:
-        return of_wheel, None
-    if Path(given).is_absolute():
-        return f"{Path(given).name} (local files)", None
-    return given, given.partition(":")[0]
 
 
 def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[Score]:

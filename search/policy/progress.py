@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from search.plan.rungs import PROMOTION
 from search.policy.final_times import seconds_to_end
-from search.policy.still_to_come import finals_to_come, is_complete, to_suggest, too_short_to_search
+from search.policy.still_to_come import (
+    finals_to_come,
+    is_complete,
+    least_budget,
+    to_suggest,
+    too_short_to_search,
+)
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
 from search.results.answer import longest_of, passes_made
@@ -89,13 +95,17 @@ def unused_levers(run: Run) -> list[str]:
         "unlabelled texts of your own (--transfer), which teach more than made ones": not (
             {*run.request.transfer_sources} - {AUGMENT}
         ),
-        "a search, for which the time was too short": too_short_to_search(run),
-        f"more time: the longest trial made {passes:.0f} of {longest:.0f} passes": (
-            passes < 0.9 * longest
-        ),
+        f"a search: {too_short(run)}": too_short_to_search(run),
+        f"more time: the longest trial passed over the examples {passes:.0f} times, and up to "
+        f"{longest:.0f} have gained": passes < 0.9 * longest,
     }
     named = "; ".join(lever for lever, holds in left.items() if holds)
     return [f"Left to try: {named}."] if named else []
+
+
+def too_short(run: Run) -> str:
+    """Of a search that is: `the time was too short, about 70 min or more are needed`."""
+    return f"the time was too short, {describe_time(least_budget(run))} or more are needed"
 
 
 def describe_time(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from search.plan.time_split import FEWEST_TRIALS
+from search.plan.time_split import FEWEST_TRIALS, SEARCH_SHARE
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED
 from search.results.comparisons import has_all_seeds
@@ -48,9 +48,19 @@ def to_suggest(run: Run) -> float:
 def too_short_to_search(run: Run) -> bool:
     """Whether its first trial took too long for FEWEST_TRIALS like it, in as many slots as there
     were then: later sessions may have others, and what is begun goes on."""
+    known = run.request.finals > 0 and next(iter(run.trials.values())).outcome == FINISHED
+    return known and run.request.time_to_suggest < _shortest_search(run)
+
+
+def least_budget(run: Run) -> float:
+    """Seconds of a budget that is not too short to search."""
+    return _shortest_search(run) / SEARCH_SHARE
+
+
+def _shortest_search(run: Run) -> float:
+    """Seconds of FEWEST_TRIALS like the first, which has finished."""
     first, slots = next(iter(run.trials.values())), run.first_slots or run.slots
-    known = run.request.finals > 0 and first.outcome == FINISHED
-    return known and run.request.time_to_suggest * slots < FEWEST_TRIALS * first.seconds
+    return FEWEST_TRIALS * first.seconds / slots
 
 
 def none_trains(run: Run) -> bool:

@@ -56,8 +56,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="continue a run (name, path or URI) with its own settings; --space, --set, --add, "
-        "--seeds, --samples and --time-budget add trials to it, and existing ones are not rerun",
+        help="continue a run (name, path or URI) with its own settings; to a grid --space, --set, "
+        "--add, --seeds and --samples add trials, to a search --seeds, --samples, --finals and "
+        "--time-budget (of the whole run); existing ones are not rerun",
     )
     parser.add_argument("--name", help="name of the run (default: space, preset and time)")
     parser.add_argument(

@@ -104,7 +104,7 @@ def _describe(
     seconds = _side_by_side(each, to_suggest, mean, slots, request.time_budget or math.inf)
     if request.finals and spent is not None:
         console.print(
-            f"      and, as long as time allows, the default and the best {request.finals}"
+            f"      and, as long as time allows, the default and up to {request.finals} of the best"
         )
         seconds = max(request.whole_budget(spent + seconds) - spent, 0.0)
     if request.address != LOCAL:

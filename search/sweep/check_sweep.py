@@ -10,7 +10,8 @@ from rich.console import Console
 from search.plan.grid import left_out, plan_trials, possible_trials
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FIFO, WITH_RUNGS
-from search.plan.time_split import longest_passes, useful_share
+from search.plan.sources import sources
+from search.plan.time_split import FEWEST_TRIALS, longest_passes, useful_share
 from search.policy.progress import describe_time
 from search.sweep.step_time import step_seconds
 from trainable.common.errors import UserError, count_of
@@ -80,7 +81,9 @@ def check_sweep(
         precision = faster_precision(best_device())
         configs = [replace(config, precision=precision) for config in configs]
         possible = [replace(config, precision=precision) for config in possible]
+    (teacher, _), _ = sources(request)
     console.print(f"{count_trials(request, configs)}. {describe(configs, inputs)}")
+    console.print(f"Teacher: {teacher}.")
     if lacking := left_out(request):
         console.print(f"Preset {request.preset} leaves out {lacking}; --add KEY=VALUE adds one.")
     return CheckedSweep(request, configs, possible, preparation)
@@ -157,16 +160,18 @@ def complete(
 
 
 def count_trials(request: ResolvedRequest, configs: list[TrialConfig]) -> str:
-    """`18 trials`, or `24 configurations, searched by prior; then the default and the best 2
-    again`."""
+    """`18 trials`, or `24 configurations, searched by prior; then the default and up to 2 of the
+    best, for longer`."""
     if not request.searched:
         return count_of(len(configs))
     if request.wanted == math.inf:
         hours = describe_time(request.time_to_suggest).removeprefix("about ")
         text = f"Search by {request.searcher} for {hours}"
+        text += f", if {FEWEST_TRIALS} trials fit into that" if request.finals else ""
     else:
         text = f"{count_of(int(request.wanted), 'configuration')}, searched by {request.searcher}"
-    text += f"; then the default and the best {request.finals} again" if request.finals else ""
+    if request.finals:
+        text += f"; then the default and up to {request.finals} of the best, for longer"
     return text if request.seeds == 1 else f"{text}; the best on up to {request.seeds} seeds"
 
 

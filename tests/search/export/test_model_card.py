@@ -8,8 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from search.export.forms import Forms
-from search.export.model_card import model_card, scores, sources
-from search.plan.request import Request
+from search.export.model_card import model_card, scores
 from search.results.cells import Cells
 from search.results.statistics import best5_scores, bootstrap_interval
 from search.students.unseen import interval_of
@@ -192,16 +191,3 @@ def test_the_card_leads_with_what_a_confirmation_found(made, monkeypatch):
     monkeypatch.setattr("search.export.model_card.confirmation_sentences", lambda run, made: found)
     begin = f"\n## Confirmation\n\n- {found[0]}\n- {found[1]}\n\n## Scores\n"
     assert begin in model_card(*made, **FACTS)
-
-
-def test_hub_ids():
-    own = {"preset": "mini", "teacher": "/home/me/t", "dataset": "a/b:c"}
-    for values, *ids in (
-        ({"preset": "sst2"}, "microsoft/deberta-v3-base", "nyu-mll/glue"),
-        ({"preset": "imdb"}, "microsoft/deberta-v3-base", "stanfordnlp/imdb"),
-        (own, None, "a/b"),
-        ({"preset": "mini"}, None, None),
-    ):
-        of_teacher, of_data = sources(Request(space="study", cache="", **values))
-        assert [of_teacher[1], of_data[1]] == ids
-        assert "/home" not in of_teacher[0]

@@ -106,7 +106,9 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
     assert ": in the last evaluation +10.00 points over the default (95% interval +7.8" in text
     assert ") and +7.00 points over the default trained as long (95% interval +5.0" in text
     # 12 steps of 16 examples are 2 passes over 96, 3,000 are 500; no texts were given.
-    more = "more time: the longest trial made 2 of 500 passes."
+    more = (
+        "more time: the longest trial passed over the examples 2 times, and up to 500 have gained."
+    )
     assert text.endswith(f" (--transfer), which teach more than made ones; {more}")
     confirmation = choose(run, ConfirmOptions(top=1))
     (best,) = confirmation.finalists
@@ -172,7 +174,9 @@ def test_what_is_left_to_try_is_said_once_no_finals_are_to_come(tmp_path):
     for decided in (False, True):
         text = sentences_of(run)
         assert (
-            text.endswith("2 of 500 passes.") == (", the default. Left to try: " in text) == decided
+            text.endswith("up to 500 have gained.")
+            == (", the default. Left to try: " in text)
+            == decided
         )
         run.append({"event": "decided"})
 

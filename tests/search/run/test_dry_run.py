@@ -137,7 +137,7 @@ def test_what_a_complete_search_is_asked_for_more_is_described(
     for more, said in (
         ([], "complete; nothing left to run"),
         (["--seeds", "2"], "Nothing was run. Start it with"),
-        (["--finals", "2"], "the default and the best 2"),
+        (["--finals", "2"], "the default and up to 2 of the best"),
     ):
         assert main(["--resume", str(run.folder), "--dry-run", *more]) == 0
         assert said in capsys.readouterr().out

@@ -107,6 +107,7 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
     console = quiet()
     checked = checked_of(request_for(eval_subset=13), console)
     said = console.file.getvalue()
+    assert f"Teacher: {Path(checked.request.teacher).name} (local files).\n" in said
     assert "5 trials. Training: 96 examples, 24 steps per trial. Validation: a subset" in said
     assert "Validation: a subset of 13, and 40 at the end" in said
     inputs = checked.prepare(quiet())

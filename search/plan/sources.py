@@ -1,0 +1,26 @@
+"""What a sweep's teacher and data set are called, to a reader elsewhere."""
+
+from pathlib import Path
+
+from search.plan.request import Request
+from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
+
+WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHEEL})"
+WHEEL_DATA = f"tweets labelled by people (the wheel {TWEETS_WHEEL})"
+
+Source = tuple[str, str | None]  # a teacher or data set: its name, and its id on the hub
+
+
+def sources(request: Request) -> tuple[Source, Source]:
+    """Where the sweep had its teacher and its examples from."""
+    preset = request.effective_preset
+    return source_of(preset.teacher, WHEEL_TEACHER), source_of(preset.dataset, WHEEL_DATA)
+
+
+def source_of(given: str | None, of_wheel: str) -> Source:
+    """A local path gives its name only: the rest means nothing elsewhere."""
+    if not given:
+        return of_wheel, None
+    if Path(given).is_absolute():
+        return f"{Path(given).name} (local files)", None
+    return given, given.partition(":")[0]
