@@ -109,7 +109,7 @@ def export(arguments: argparse.Namespace) -> int:
 
     quiet_libraries()
     if onnx := arguments.onnx or arguments.int8:
-        require_onnx("--onnx")
+        require_onnx("--int8" if arguments.int8 else "--onnx")
     options = {"int8": arguments.int8, "max_loss": arguments.max_loss, "check": arguments.check}
     try:
         with atomic_folder(out) as folder:

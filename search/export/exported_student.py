@@ -215,7 +215,7 @@ def sizes_and_speeds(folder: Path, inputs: TrainingInputs, own: TrainingInputs) 
         }
         for name, model in models.items()
     }
-    threads = f" with {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    threads = f" with {count_of(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
     batch = f"{TIMED_EXAMPLES[device.type]} validation examples of similar length at a time"
     return {
         "sizes": sizes,

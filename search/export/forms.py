@@ -12,7 +12,7 @@ from search.record.run import Run
 from search.results.cells import Cells, difference_cells, share
 from search.results.statistics import paired_difference
 from search.students.unseen import teacher_folder
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, count_of
 from trainable.config.names import INT8, ONNX, PYTORCH
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import Dataset, LabelledTexts, pick, stratified_order
@@ -92,7 +92,7 @@ def make_forms(
     notes.append(
         f"Scores on {len(validation):,} validation examples. One text at a time (median and 95th "
         f"percentile of milliseconds) and 32 at a time, from text to logits, in turns with "
-        f"{torch.get_num_threads()} threads on {device_name(of_cpu=True)}."
+        f"{count_of(torch.get_num_threads(), 'thread')} on {device_name(of_cpu=True)}."
     )
     of_score = (inputs.metric_label, "less PyTorch", "95% interval")
     cells = Cells(("model", "form", "MB", *of_score, *SPEEDS), rows, notes=" ".join(notes))

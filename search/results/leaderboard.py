@@ -9,6 +9,7 @@ from search.record.run import Run
 from search.record.trial_record import FINISHED, PENDING, RUNNING
 from search.results.answer import recommended
 from search.results.cells import NO_VALUE, Cells, as_rich, compact, interval, percent, share, signed
+from trainable.engine.metrics import BEST_OF
 
 TIED, NOT_COMPARED, ONE_LABEL = "~", "*", "!"  # before a best5
 LEGEND = {
@@ -109,8 +110,11 @@ def _column_notes(run: Run, recipes: pd.DataFrame, headers: Sequence[str]) -> li
         f"with its 95% interval over {over}. last: the last evaluation (no selection), whose "
         "student is kept."
     )
+    planned = round(recipes["planned_evaluations"].max())
+    early = f"Of {planned} evaluations it counts early ones, too, so learning fast raises it."
     notes = {
         note: True,
+        early: BEST_OF <= planned < 2 * BEST_OF,
         f"{OVER}: points, in the last evaluation.": OVER in headers,
         f"full split: {metric} on all {full or 0:,} validation examples, at the end.": full,
     }

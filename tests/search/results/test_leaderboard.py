@@ -51,6 +51,14 @@ def test_all_initialisations_stand_in_one_table_with_their_numbers(mixed):
     assert "one label" not in words
 
 
+@pytest.mark.parametrize(("planned", "said"), [(4, False), (6, True), (9, True), (10, False)])
+def test_that_best5_counts_early_evaluations_is_said_where_it_does(planned, said):
+    """Where there are fewer than five, it is the mean of all, which is said anyway."""
+    trials = [finished(800, evaluations=planned, alpha=alpha) for alpha in (0.3, 0.5)]
+    _, words = printed(make_run(*trials))
+    assert (f"Of {planned} evaluations it counts early ones" in words) == said
+
+
 @pytest.mark.parametrize(
     ("right", "one_label", "said"), [(500, False, True), (799, False, False), (500, True, False)]
 )
