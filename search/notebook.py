@@ -82,7 +82,8 @@ def find(
 
     `dataset` is a path or hub id, a pandas frame with texts and labels, or frames (or a
     `datasets.DatasetDict`) by split: `train`, perhaps `validation` and `test`. `options` are the
-    command's flags, with underscores: `time_budget="2h"`, `max_latency="3ms"`, `set={"epochs": 3}`.
+    command's flags, with underscores: `time_budget="2h"`, `text_column="review"`,
+    `set={"epochs": 3}`.
 
     UserError for what can't be used, before any training. RuntimeError if trials failed for good,
     KeyboardInterrupt when interrupted: `SearchResult(name).resume()` continues the run, the same

@@ -87,8 +87,10 @@ def _run_to_end(
                 resumes = any(event["event"] == "session" for event in run.events)
                 run.append({"event": "session", "provenance": invocation.provenance()})
                 if resumes:
-                    progress = progress_of(run).describe()
-                    invocation.console.print(f"Resuming {run.folder.name}: {progress}")
+                    line = f"Resuming {run.folder.name}: {progress_of(run).describe()}"
+                else:
+                    line = f"If interrupted: {resume_command(run.folder)}"
+                invocation.console.print(line, soft_wrap=True)
                 copy.copy()
                 if begun := not interruption.requested:
                     run_trials(run, copy, invocation.console, interruption)

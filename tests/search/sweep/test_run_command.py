@@ -16,7 +16,7 @@ from search.policy.still_to_come import is_complete
 from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.run_folders import resume_command
-from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
+from search.record.storage import SESSION_LOCK, RecordCopy, local_runs, location
 from search.sweep import session as session_module
 from search.sweep.optuna_journal import JOURNAL, write_study
 from search.sweep.processes.signals import Interruption
@@ -78,6 +78,8 @@ def test_new_run_is_run_to_its_end_and_copied(runs, there, session, monkeypatch,
     monkeypatch.setattr(session_module, "run_trials", run_all)
     assert start_run(runs / "mine", made_plan([CONFIG]), session) == 0
     assert ends == [(1, True, "")]
+    told = session.console.file.getvalue()
+    assert told == f"If interrupted: python -m search.run --resume {location(runs / 'mine')}\n"
     names = {path.name for path in there.iterdir()}
     assert {RECORD, "sweep.json", "answers.md"} <= names
     assert not {SESSION_LOCK, ".lock"} & names
