@@ -146,7 +146,7 @@ def train(config, inputs, folder, setups):
     return {
         "milliseconds_per_step": round(1000 * training / trial.step, 3),
         "examples_per_second": round(config.epochs * inputs.examples["train"] / seconds, 2),
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 3),
         "setup_seconds": round(setup, 1),
         "checkpoints": saved,
         "loss": round(trial.history[-1].loss, 4),
