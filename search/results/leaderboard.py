@@ -111,7 +111,7 @@ def _column_notes(run: Run, recipes: pd.DataFrame, headers: Sequence[str]) -> li
         "student is kept."
     )
     planned = round(recipes["planned_evaluations"].max())
-    early = f"Of {planned} evaluations it counts early ones, too, so learning fast raises it."
+    early = f"best5 of {planned} evaluations counts early ones, too: learning fast raises it."
     notes = {
         note: True,
         early: BEST_OF <= planned < 2 * BEST_OF,

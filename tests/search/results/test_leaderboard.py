@@ -56,7 +56,7 @@ def test_that_best5_counts_early_evaluations_is_said_where_it_does(planned, said
     """Where there are fewer than five, it is the mean of all, which is said anyway."""
     trials = [finished(800, evaluations=planned, alpha=alpha) for alpha in (0.3, 0.5)]
     _, words = printed(make_run(*trials))
-    assert (f"Of {planned} evaluations it counts early ones" in words) == said
+    assert (f"best5 of {planned} evaluations counts early ones" in words) == said
 
 
 @pytest.mark.parametrize(
