@@ -1,6 +1,7 @@
 """What a sweep's teacher and data set are called, to a reader elsewhere."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from search.plan.request import Request
 from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
@@ -8,7 +9,12 @@ from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
 WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHEEL})"
 WHEEL_DATA = f"tweets labelled by people (the wheel {TWEETS_WHEEL})"
 
-Source = tuple[str, str | None]  # a teacher or data set: its name, and its id on the hub
+
+class Source(NamedTuple):
+    """A teacher or data set."""
+
+    name: str
+    hub_id: str | None
 
 
 def sources(request: Request) -> tuple[Source, Source]:
@@ -20,7 +26,7 @@ def sources(request: Request) -> tuple[Source, Source]:
 def source_of(given: str | None, of_wheel: str) -> Source:
     """A local path gives its name only: the rest means nothing elsewhere."""
     if not given:
-        return of_wheel, None
+        return Source(of_wheel, None)
     if Path(given).is_absolute():
-        return f"{Path(given).name} (local files)", None
-    return given, given.partition(":")[0]
+        return Source(f"{Path(given).name} (local files)", None)
+    return Source(given, given.partition(":")[0])

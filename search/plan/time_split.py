@@ -26,6 +26,12 @@ MOST_SEEDS = 5  # of each, where time is left
 SEEDED_SHARE = 0.75  # of the longest that each makes, or there is a seed less
 
 
+def least_budget(seconds: float) -> float:
+    """Seconds of the shortest budget that leaves time to search, where a trial takes so many of all
+    slots' time."""
+    return FEWEST_TRIALS * seconds / SEARCH_SHARE
+
+
 def foreseen(to_suggest: float) -> int:
     """Suggestions to reckon with: where time alone limits them, as many as a search must have time
     for."""

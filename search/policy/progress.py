@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from search.plan.rungs import PROMOTION
 from search.policy.final_times import seconds_to_end
 from search.policy.still_to_come import (
+    budget_to_search,
     finals_to_come,
     is_complete,
-    least_budget,
     to_suggest,
     too_short_to_search,
 )
@@ -91,11 +91,12 @@ def unused_levers(run: Run) -> list[str]:
     if not (run.request.finals and run.finished and is_complete(run)):
         return []
     passes, longest = max(passes_made(trial, run) for trial in run.finished), longest_of(run)
+    short = too_short(run)
     left = {
         "unlabelled texts of your own (--transfer), which teach more than made ones": not (
             {*run.request.transfer_sources} - {AUGMENT}
         ),
-        f"a search: {too_short(run)}": too_short_to_search(run),
+        f"a search: {short}": short,
         f"more time: the longest trial passed over the examples {passes:.0f} times, and up to "
         f"{longest:.0f} have gained": passes < 0.9 * longest,
     }
@@ -104,8 +105,9 @@ def unused_levers(run: Run) -> list[str]:
 
 
 def too_short(run: Run) -> str:
-    """Of a search that is: `the time was too short, about 70 min or more are needed`."""
-    return f"the time was too short, {describe_time(least_budget(run))} or more are needed"
+    """`the time was too short, about 70 min or more are needed`, of a search that has none."""
+    needed = f"{describe_time(budget_to_search(run))} or more are needed"
+    return f"the time was too short, {needed}" if too_short_to_search(run) else ""
 
 
 def describe_time(seconds: float) -> str:

@@ -1,8 +1,9 @@
 """What is still to come of a run: trials to end, suggestions, finals, more seeds, or nothing."""
 
 from itertools import islice
+from math import inf
 
-from search.plan.time_split import FEWEST_TRIALS, SEARCH_SHARE
+from search.plan.time_split import least_budget
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED
 from search.results.comparisons import has_all_seeds
@@ -46,21 +47,16 @@ def to_suggest(run: Run) -> float:
 
 
 def too_short_to_search(run: Run) -> bool:
-    """Whether its first trial took too long for FEWEST_TRIALS like it, in as many slots as there
-    were then: later sessions may have others, and what is begun goes on."""
+    """Whether its first trial took too long for as many like it as a search must have time for."""
     known = run.request.finals > 0 and next(iter(run.trials.values())).outcome == FINISHED
-    return known and run.request.time_to_suggest < _shortest_search(run)
+    return known and (run.request.time_budget or inf) < budget_to_search(run)
 
 
-def least_budget(run: Run) -> float:
-    """Seconds of a budget that is not too short to search."""
-    return _shortest_search(run) / SEARCH_SHARE
-
-
-def _shortest_search(run: Run) -> float:
-    """Seconds of FEWEST_TRIALS like the first, which has finished."""
-    first, slots = next(iter(run.trials.values())), run.first_slots or run.slots
-    return FEWEST_TRIALS * first.seconds / slots
+def budget_to_search(run: Run) -> float:
+    """Seconds of the shortest that is not too short, by the first trial and as many slots as there
+    were then: later sessions may have others, and what is begun goes on."""
+    first = next(iter(run.trials.values()))
+    return least_budget(first.seconds / (run.first_slots or run.slots))
 
 
 def none_trains(run: Run) -> bool:

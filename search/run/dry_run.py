@@ -18,7 +18,7 @@ import torch
 
 from search.plan.request import LOCAL
 from search.plan.resolve import ResolvedRequest
-from search.plan.time_split import FEWEST_TRIALS, SEARCH_SHARE, foreseen
+from search.plan.time_split import FEWEST_TRIALS, foreseen, least_budget
 from search.policy.progress import describe_bytes, describe_time
 from search.policy.still_to_come import finals_to_come, is_complete, to_suggest
 from search.record.labels import config_labels
@@ -135,11 +135,11 @@ def _suggested(
 ) -> tuple[float, str]:
     """How many configurations will be suggested, and a line that says so, where a trial takes so
     many seconds of all slots' time."""
-    needed = FEWEST_TRIALS * seconds
-    if request.finals and not begun and needed > request.time_to_suggest:
+    needed = least_budget(seconds)
+    if request.finals and not begun and needed > (request.time_budget or math.inf):
         return 0, (
             f"and none is suggested: a third of the time must be enough for {FEWEST_TRIALS} "
-            f"trials, so give {describe_time(needed / SEARCH_SHARE)} or more"
+            f"trials, so give {describe_time(needed)} or more"
         )
     count = f"{to_suggest:.0f} more" if math.isfinite(to_suggest) else "more, as time allows"
     return to_suggest, f"and {count}, suggested by {request.searcher}"

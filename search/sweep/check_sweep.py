@@ -81,9 +81,9 @@ def check_sweep(
         precision = faster_precision(best_device())
         configs = [replace(config, precision=precision) for config in configs]
         possible = [replace(config, precision=precision) for config in possible]
-    (teacher, _), _ = sources(request)
+    teacher, _ = sources(request)
     console.print(f"{count_trials(request, configs)}. {describe(configs, inputs)}")
-    console.print(f"Teacher: {teacher}.")
+    console.print(f"Teacher: {teacher.name}.")
     if lacking := left_out(request):
         console.print(f"Preset {request.preset} leaves out {lacking}; --add KEY=VALUE adds one.")
     return CheckedSweep(request, configs, possible, preparation)

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from search.policy.progress import progress_of, too_short
-from search.policy.still_to_come import too_short_to_search
 from search.record.events import FALLBACK
 from search.record.labels import labels_of
 from search.record.run import Run
@@ -104,7 +103,7 @@ def _finals(run: Run, event: dict[str, Any]) -> str:
     begun = [trial for trial in finals if trial.outcome != PENDING or trial.evaluations]
     if begun != [run.trials[event["trial"]]]:
         return ""
-    why = f" For a search before them {too_short(run)}." if too_short_to_search(run) else ""
+    why = f" For a search before them {short}." if (short := too_short(run)) else ""
     label_of, groups = labels_of(run), by_recipe(finals).values()
     recipes = "; ".join(rounded(label_of(trials[0])) for trials in groups)
     return f"  {count_of(len(finals), 'final')}: {recipes}.{why}"

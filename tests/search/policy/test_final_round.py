@@ -7,7 +7,6 @@ import pytest
 
 from search.plan import time_split
 from search.policy import final_round as module
-from search.policy import still_to_come
 from search.policy.final_round import _finalists
 from search.policy.policy import Policy
 from search.policy.progress import progress_of
@@ -278,7 +277,7 @@ def test_more_time_for_a_complete_search_is_for_suggestions_too(
     tmp_path, monkeypatch, more, unfinished
 ):
     """A third of it, and what finals have taken is none of that."""
-    monkeypatch.setattr(still_to_come, "FEWEST_TRIALS", 1)
+    monkeypatch.setattr(time_split, "FEWEST_TRIALS", 1)
     run = with_its_finals(tmp_path / "run", time_budget=64.8, samples=None)
     run.replan({"requests": (replace(run.request, **more),)}, [])
     for found in (run, read_run(run.folder)):
