@@ -307,6 +307,16 @@ def test_an_int8_form_that_loses_too_much_is_left_out_with_exit_code_1(
     assert [path.name for path in (out / "onnx").iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.parametrize("flag", ["--onnx", "--int8"])
+def test_a_form_that_lacks_its_packages_is_refused_by_the_flag_that_was_given(
+    small, tmp_path, capsys, monkeypatch, flag
+):
+    monkeypatch.setattr("trainable.serving.onnx_export.find_spec", lambda package: None)
+    assert main([str(small.folder), str(tmp_path / "out"), flag]) == 2
+    assert f"error: {flag}: onnx" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_latency_limit_is_compared_with_what_the_export_measures():
     request = asked(max_latency=3.0, runtime="onnx-int8")
     for milliseconds, verdict in ((2.91, "kept"), (3.05, "exceeded")):
