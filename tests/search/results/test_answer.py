@@ -179,6 +179,9 @@ def test_what_is_left_to_try_is_said_once_no_finals_are_to_come(tmp_path):
             == decided
         )
         run.append({"event": "decided"})
+    first = next(iter(run.trials.values()))
+    needed = f"about {16 * 3 * first.seconds / 60:.0f} min or more are needed"
+    assert f"; a search: the time was too short, {needed}; more time" in text
 
 
 def test_a_run_whose_settings_fit_no_default_has_none(tmp_path):
