@@ -33,8 +33,7 @@ def passes_in_time(run: Run, recipes: Sequence[TrialConfig]) -> float:
     spent = run.seconds - (0.0 if run.request.time_budget else run.final_seconds)
     left = run.request.whole_budget(spent) - spent
     # Of each trial: starting its worker, building its student, saving.
-    in_trials = run.seconds - run.plan.inputs.outputs_seconds - run.starting_seconds
-    in_slots = min(run.slots, len(trained)) * in_trials
+    in_slots = min(run.slots, len(trained)) * run.trial_seconds
     overhead = max(in_slots - sum(trial.seconds for trial in trained), 0.0) / len(trained)
     fixed = of_pass = 0.0
     for first in range(0, len(recipes), run.slots):  # some run after the others

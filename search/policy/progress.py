@@ -19,12 +19,10 @@ from search.results.answer import longest_of, passes_made
 from trainable.config.options import AUGMENT
 from trainable.data.batches import trial_steps
 
-SETTLED = 0.5  # of a trial's steps; before, most of the time was Ray's start
-
 
 @dataclass(frozen=True)
 class Progress:
-    """Counts of trials, and seconds left: None before half a trial is over, and at the end.
+    """Counts of trials, and seconds left: None before a trial's steps are made, and at the end.
 
     `total` has those that a searcher will add, where their number is known.
     """
@@ -74,9 +72,9 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
         done += trial_steps(examples, trial.config) * (1.0 if trial.outcome in over else share)
     planned = float(sum(trial_steps(examples, trial.config) for trial in trials))
     planned += to_come * trial_steps(examples, run.any_config) if to_come else 0
-    spent = run.seconds - run.plan.inputs.outputs_seconds  # which came before the trials
-    settled = done >= SETTLED * trial_steps(examples, run.any_config)
-    left = spent * (planned - done) / done if settled and math.isfinite(planned) else math.inf
+    # Before, most of the time was that in which workers start.
+    known = math.isfinite(planned) and done >= trial_steps(examples, run.any_config)
+    left = run.trial_seconds * (planned - done) / done if known else math.inf
     budget = run.request.time_budget
     if finals_to_come(run):
         left = run.request.whole_budget(run.seconds + left) - run.seconds

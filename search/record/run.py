@@ -65,6 +65,11 @@ class Run:
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
     @property
+    def trial_seconds(self) -> float:
+        """Of `seconds`, those in which trials ran."""
+        return self.seconds - self.plan.inputs.outputs_seconds - self.starting_seconds
+
+    @property
     def finished(self) -> list[TrialRecord]:
         """The trials that ran to their end."""
         return [trial for trial in self.trials.values() if trial.outcome == FINISHED]

@@ -147,7 +147,8 @@ def expected_bytes(
     shapes = {(c.shape, c.ema_decay > 0): c for c in configs}
     whole, student = max(map(sizes, shapes.values()))
     finals = (request.finals + 2) * max(MOST_SEEDS, request.seeds) if request.finals else 0
-    kept, seeds = min(request.keep + len(request.shapes), trials) + finals, request.seeds
+    trials, seeds = trials + finals, request.seeds
+    kept = min(request.keep + len(request.shapes) + finals, trials)
     held = 2 * slots
     if request.scheduler in WITH_RUNGS and not request.searched:
         held += slots * (seeds - 1)

@@ -11,15 +11,15 @@ from search.record.trial_record import TrialRecord
 from tests.made_runs import asked, made_inputs, made_plan, recipe
 
 
-def make_run(*trials, seconds=60.0, seeds=False, outputs_seconds=0.0, **changes):
+def make_run(*trials, seconds=60.0, seeds=False, labelled=0.0, starting=0.0, **changes):
     """From outcomes and evaluations of 10 of recipes, or seeds of one, in so many seconds."""
     found = {}
     for number, (outcome, count) in enumerate(trials):
         config = recipe(0 if seeds else number, evaluations=10, seed=number if seeds else 0)
         found[config.digest] = TrialRecord(config, outcome, evaluations=[{}] * count)
-    inputs = made_inputs(outputs_seconds=outputs_seconds)
+    inputs = made_inputs(outputs_seconds=labelled)
     plan = made_plan([record.config for record in found.values()], asked(**changes), inputs=inputs)
-    return Run(Path("mine"), plan, found, seconds=seconds)
+    return Run(Path("mine"), plan, found, seconds=seconds, starting_seconds=starting)
 
 
 ALL = {"finished": 10, "stopped": 2, "failed": 1, "running": 3, "waiting": 4, "pending": 0}
@@ -30,8 +30,9 @@ def test_counts_and_words():
     assert progress.counts == dict.fromkeys(ALL, 1)
     # 30 of the trials that ended count as made, 3 and 4 of the others; 23 are left.
     assert progress.seconds_left == pytest.approx(60 * 23 / 37)
-    labelled = progress_of(make_run(*ALL.items(), outputs_seconds=40.0, seconds=100.0))
-    assert labelled.seconds_left == progress.seconds_left  # the time of the teacher's outputs apart
+    before = {"labelled": 40.0, "starting": 20.0}  # of the trials
+    later = progress_of(make_run(*ALL.items(), seconds=120.0, **before))
+    assert later.seconds_left == progress.seconds_left
     assert progress.describe() == (
         "3 of 6 ended (1 finished, 1 stopped early, 1 failed), "
         "1 running, 1 waiting, 1 pending, about 37 s left"
@@ -43,12 +44,12 @@ def test_counts_and_words():
     assert promoted.seconds_left == pytest.approx(60 * 17 / 43)
 
 
-def test_time_in_the_unit_that_reads_best_but_before_half_a_trial_and_after_the_last():
+def test_time_in_the_unit_that_reads_best_but_before_a_trials_steps_and_after_the_last():
     texts = {0: "0 s", 89: "89 s", 90: "2 min", 5340: "89 min", 5400: "1.5 h", 36000: "10.0 h"}
     assert [*map(describe_time, texts)] == [f"about {text}" for text in texts.values()]
     for trials in (
         (("running", 0), ("pending", 0)),
-        (("running", 2), ("running", 2), ("pending", 0)),  # most of the time was Ray's start
+        (("running", 5), ("running", 4), ("pending", 0)),  # most of the time was a worker's start
         (("finished", 10), ("stopped", 2)),
     ):
         progress = progress_of(make_run(*trials))

@@ -185,6 +185,8 @@ def test_room_for_running_waiting_kept_and_weighed_students():
         (40, {"keep": 0, "seeds": 2, "scheduler": "fifo"}, 2 * 4 * 300, 0),
         (40, {"keep": 5, "scheduler": "promotion"}, (2 * 4 + 20 + 5) * 300, 5 * 300),
         (3, {"keep": 5}, (3 + 4) * 300, 3 * 100),  # no more than there are
+        # Of two finals, the default and one alone five seeds each.
+        (1, {"keep": 5, "finals": 2}, 2 * 4 * 300 + 21 * 100, 21 * 100),
         # Whatever time allows: 16 at least.
         (foreseen(math.inf), {"keep": 5, "scheduler": "promotion"}, (16 + 4) * 300, 5 * 300),
     ):

@@ -3,6 +3,7 @@
 import re
 import shlex
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -125,8 +126,9 @@ def test_what_is_left_of_a_run_is_described_and_it_stays_as_it_is(
 
 @pytest.mark.usefixtures("two_cores")
 def test_what_a_complete_search_is_asked_for_more_is_described(
-    tmp_path, capsys, teacher_folder, data_folder
+    tmp_path, capsys, teacher_folder, data_folder, monkeypatch
 ):
+    monkeypatch.setattr("search.record.run.clock", count().__next__)
     tiny = (("student_layers", 2), ("batch_size", 8), ("epochs", 1), ("evaluations", 2))
     given = {"teacher": str(teacher_folder), "dataset": str(data_folder), "max_length": 16}
     given |= {"cache": str(tmp_path / "cache"), "overrides": tiny, "finals": 0}
