@@ -185,6 +185,11 @@ def calibrate(folder: Path, texts: LabelledTexts) -> str:
     likely, so that any softmax of the logits is calibrated; a sentence on it."""
     logits = ServedModel.load(folder).logits(texts.texts)
     temperature, *errors = calibration_errors(logits, np.asarray(texts.labels))
+    if temperature == 1.0:
+        return (
+            "Calibration: no temperature makes the validation labels significantly likelier; "
+            f"expected calibration error on these examples {errors[0]:.3f}."
+        )
     weights, (layer, _) = load_weights(folder), output_layer(load_classifier(folder))
     for name in {f"{layer}.weight", f"{layer}.bias"} & weights.keys():
         weights[name] = weights[name] / temperature

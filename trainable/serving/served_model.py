@@ -15,7 +15,7 @@ from trainable.data.batches import batches_by_length
 from trainable.data.tokens import Text, parts_of
 
 ONNX_FILES = {ONNX: "onnx/model.onnx", INT8: "onnx/model_int8.onnx"}  # where optimum looks, too
-INSTALL = "pip install -e '.[onnx]'"
+INSTALL = "pip install 'distillation-search[onnx]'"
 LABELS = {"0": "LABEL_0", "1": "LABEL_1"}  # which transformers does not write
 LONGEST = 1 << 30  # tokens, where a tokenizer has no limit
 BATCH = 32  # examples at a time

@@ -278,12 +278,28 @@ def test_calibration_divides_the_logits_that_anyone_gets_by_the_temperature(
     architecture, tokenizer, dataset, tmp_path
 ):
     folder = make_teacher(architecture, tokenizer, tmp_path / "model")
-    texts, labels = dataset.evaluation.texts, np.array(dataset.evaluation.labels)
+    texts = dataset.evaluation.texts
     before = plain_logits(folder, texts).numpy()
-    said = exported.calibrate(folder, dataset.evaluation)
+    labels = before.argmax(axis=1)
+    labels[:4] = 1 - labels[:4]
+    said = exported.calibrate(folder, LabelledTexts(texts, labels.tolist()))
     temperature = fit_temperature(before, labels)
-    np.testing.assert_allclose(plain_logits(folder, texts), before / temperature, atol=1e-6)
+    assert abs(np.log(temperature)) > 0.1
+    divided = before / temperature
+    np.testing.assert_allclose(plain_logits(folder, texts), divided, rtol=1e-5, atol=1e-6)
     assert f"last layer was divided by {temperature:.4g};" in said
+
+
+def test_weights_are_left_as_they_are_where_no_temperature_is_significantly_likelier(
+    teacher_folder, dataset, tmp_path
+):
+    folder = Path(shutil.copytree(teacher_folder, tmp_path / "model"))
+    texts = dataset.evaluation.texts
+    right = exported.predictions(folder, texts).tolist()
+    said = exported.calibrate(folder, LabelledTexts(texts, right))
+    assert said.startswith("Calibration: no temperature makes")
+    weights = (teacher_folder / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == weights
 
 
 LOSES = Difference(-0.1, -0.12, -0.08)

