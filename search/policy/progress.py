@@ -48,7 +48,8 @@ def progress_of(run: Run) -> Progress:
     """The progress of a run."""
     counts = Counter(trial.outcome for trial in run.trials.values())
     to_come = to_suggest(run)  # more seeds of the best are not foreseen
-    total = counts.total() + (int(to_come) if math.isfinite(to_come) else 0)
+    known = math.isfinite(to_come) and not too_short_to_search(run)
+    total = counts.total() + (int(to_come) if known else 0)
     return Progress(counts, total, _seconds_left(run, to_come))
 
 

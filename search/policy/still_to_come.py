@@ -36,14 +36,15 @@ def finals_to_come(run: Run) -> bool:
 
 def to_suggest(run: Run) -> float:
     """Configurations that a searcher is still to suggest; infinite where only time limits it, 0
-    once the time budget is spent or the space exhausted, if it is too short to search, and if
-    none trains."""
-    if not run.request.searched or run.exhausted or too_short_to_search(run) or none_trains(run):
+    once the time budget is spent or the space exhausted, and if none trains. As many as there is
+    time for, where that is too short to search: the space's own starts."""
+    if not run.request.searched or run.exhausted or none_trains(run):
         return 0
     request, short = run.request, [trial for trial in run.trials.values() if not trial.final]
     have = {trial.config.recipe for trial in short}
     over = run.seconds - run.final_seconds >= request.time_to_suggest
-    return 0 if over else max(0, request.wanted - len(have))
+    most = min(request.wanted, _most_starts(run) if too_short_to_search(run) else inf)
+    return 0 if over else max(0, most - len(have))
 
 
 def too_short_to_search(run: Run) -> bool:
@@ -52,11 +53,21 @@ def too_short_to_search(run: Run) -> bool:
     return known and (run.request.time_budget or inf) < budget_to_search(run)
 
 
+def _most_starts(run: Run) -> float:
+    """Trials like its first that there is time for, until it has its finals."""
+    begun = run.finals_begun or run.decided
+    return 0 if begun else run.request.time_to_suggest // _seconds_of_trial(run)
+
+
 def budget_to_search(run: Run) -> float:
     """Seconds of the shortest that is not too short, by the first trial and as many slots as there
     were then: later sessions may have others, and what is begun goes on."""
+    return least_budget(_seconds_of_trial(run))
+
+
+def _seconds_of_trial(run: Run) -> float:
     first = next(iter(run.trials.values()))
-    return least_budget(first.seconds / (run.first_slots or run.slots))
+    return first.seconds / (run.first_slots or run.slots)
 
 
 def none_trains(run: Run) -> bool:

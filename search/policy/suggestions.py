@@ -22,6 +22,7 @@ from search.plan.draws import Draw, config_of_draw, draw_config, starting_points
 from search.plan.objectives import cost_of
 from search.plan.prior_sampler import PriorSampler
 from search.plan.resolve import ResolvedRequest
+from search.policy.still_to_come import too_short_to_search
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, WAITING, TrialRecord, by_recipe
@@ -62,14 +63,16 @@ SAMPLERS: dict[str, Callable[[int, Mapping[str, Any]], BaseSampler]] = {
 
 
 def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
-    """The next configuration and its draw: the space's starting points, then what the searcher
-    draws; None if all that is in the run already, or can't be trained."""
+    """The next configuration and its draw: the space's starting points, then, if there is time to
+    search, what the searcher draws; None if all that is in the run already, or can't be trained."""
     request, precision = run.request, run.any_config.precision
     known = {trial.config.recipe for trial in run.trials.values()}
     for start, drawn in starting_points(request):
         config = replace(start, precision=precision)
         if config.recipe not in known:
             return config, drawn
+    if too_short_to_search(run):
+        return None
     study, priors = study_of(run), load_space(request.space)[2]
     for attempt in range(ATTEMPTS):
         parts = np.random.SeedSequence((request.seed, len(study.trials), attempt))

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from search.plan.draws import starting_points
 from search.plan.request import LOCAL
 from search.plan.resolve import ResolvedRequest
 from search.plan.time_split import FEWEST_TRIALS, foreseen, least_budget
@@ -137,8 +138,10 @@ def _suggested(
     many seconds of all slots' time."""
     needed = least_budget(seconds)
     if request.finals and not begun and needed > (request.time_budget or math.inf):
-        return 0, (
-            f"and none is suggested: a third of the time must be enough for {FEWEST_TRIALS} "
+        fit = min(len(starting_points(request)), max(1, request.time_to_suggest // seconds)) - 1
+        more = f"{fit:.0f} more that the space begins with" if fit else "no more"
+        return fit, (
+            f"and {more}: to search, a third of the time must be enough for {FEWEST_TRIALS} "
             f"trials, so give {describe_time(needed)} or more"
         )
     count = f"{to_suggest:.0f} more" if math.isfinite(to_suggest) else "more, as time allows"

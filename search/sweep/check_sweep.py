@@ -167,7 +167,8 @@ def count_trials(request: ResolvedRequest, configs: list[TrialConfig]) -> str:
     if request.wanted == math.inf:
         hours = describe_time(request.time_to_suggest).removeprefix("about ")
         text = f"Search by {request.searcher} for {hours}"
-        text += f", if {FEWEST_TRIALS} trials fit into that" if request.finals else ""
+        needed = f", if {FEWEST_TRIALS} trials fit, else its starts alone"
+        text += needed if request.finals else ""
     else:
         text = f"{count_of(int(request.wanted), 'configuration')}, searched by {request.searcher}"
     if request.finals:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.policy.progress import describe_bytes, unused_levers
-from search.policy.still_to_come import is_complete, none_trains
+from search.policy.still_to_come import is_complete, none_trains, too_short_to_search
 from search.record.checkpoints import bytes_used, checkpoint_count
 from search.record.run import Run
 from search.record.run_folders import name_here, resume_command
@@ -46,7 +46,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         print_pareto_front(run, recipes, console)
     for line in run.damage:  # also of this session: what a checkpoint had of lost evaluations
         console.print(f"{line}.", soft_wrap=True)
-    if run.exhausted:
+    if run.exhausted and not too_short_to_search(run):
         console.print("The searcher found no new configuration.")
     console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
     if (journal := run.folder / JOURNAL).is_file():  # of a searched run

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from search.plan import time_split
+from search.plan.draws import starting_points
 from search.policy import final_round as module
+from search.policy import still_to_come
 from search.policy.final_round import _finalists
 from search.policy.policy import Policy
 from search.policy.progress import progress_of
@@ -458,14 +460,46 @@ def test_the_default_is_never_stopped_at_a_rung(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("budget", "begun", "searches"), [(360.0, 1, True), (330.0, 1, False), (330.0, 2, True)]
+    ("budget", "begun", "starts", "then"),
+    [
+        (360.0, 1, 2, "drawn"),
+        (330.0, 1, 2, "exhausted"),
+        (330.0, 2, 2, "drawn"),
+        (45.0, 1, 1, "finals"),
+        (42.0, 1, 0, "finals"),
+    ],
 )
-def test_a_budget_for_too_few_trials_is_left_to_the_finals(tmp_path, budget, begun, searches):
+def test_a_budget_for_too_few_trials_is_for_what_the_space_begins_with_and_the_finals(
+    tmp_path, budget, begun, starts, then
+):
     """The default took SECONDS. A third of the budget is for suggestions: of 330 s that is 15 times
-    as long, and 30 times if two run at a time."""
-    run = searched(tmp_path / "run", [0.8, 0.9], time_budget=budget, samples=None)
+    as long, and 30 times if two run at a time; of 45 s twice."""
+    run = searched(tmp_path / "run", [0.8], time_budget=budget, samples=None)
     run.first_slots, run.slots = begun, 3 - begun  # later sessions may have more or fewer
-    assert (to_suggest(run) > 0) == searches
-    if not searches:
-        events = Policy(run).additions(exclusive=True)
-        assert {(e["parameters"], e["config"]["ema_decay"]) for e in events} == {(None, 0.98)}
+    draws = [drawn for _, drawn in starting_points(run.request)[1:]]
+    for drawn in draws[:starts]:
+        (event,) = Policy(run).additions(exclusive=True)
+        assert event["parameters"] == drawn
+        run.append({**event, "time": run.last_time})
+        for number in (1, 2):
+            evaluation = short_evaluation(run.last_trial.config, number, 0.7)
+            run.append({**evaluation, "time": run.last_time})
+    assert starts in (0, 1, len(draws))
+    assert (to_suggest(run) > 0) == (then != "finals")
+    if then == "exhausted":
+        (event,) = Policy(run).additions(exclusive=True)
+        assert event["event"] == then
+        run.append({**event, "time": run.last_time})
+    if then != "drawn":
+        assert finals(run)
+        assert to_suggest(run) == 0
+
+
+def test_a_short_search_that_has_its_finals_is_complete_whatever_was_not_tried(
+    tmp_path, monkeypatch
+):
+    """As those of before, which tried none of a space's starts but the first."""
+    with monkeypatch.context() as before:
+        before.setattr(still_to_come, "_most_starts", lambda run: 0)
+        run = with_its_finals(tmp_path / "run", time_budget=330.0, samples=None)
+    assert is_complete(run)
