@@ -187,8 +187,8 @@ def calibrate(folder: Path, texts: LabelledTexts) -> str:
     temperature, *errors = calibration_errors(logits, np.asarray(texts.labels))
     if temperature == 1.0:
         return (
-            "Calibration: no temperature makes the validation labels significantly likelier; "
-            f"expected calibration error on these examples {errors[0]:.3f}."
+            "Calibration: no temperature makes the labels significantly likelier; expected "
+            f"calibration error on the validation examples {errors[0]:.3f}."
         )
     weights, (layer, _) = load_weights(folder), output_layer(load_classifier(folder))
     for name in {f"{layer}.weight", f"{layer}.bias"} & weights.keys():
