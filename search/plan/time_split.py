@@ -5,7 +5,8 @@ from math import isfinite
 SEARCH_SHARE = 1 / 3  # of a budget, that is spent on suggestions where the best are trained again
 # Trials like the default's, one after another, that must fit into that share, or nothing is drawn:
 # the best of so few is the luckiest, and the finals use the time better. Those that a space begins
-# with are tried as far as they fit: which layers to copy is worth 6 points with some teachers.
+# with are tried as far as they fit: with MPNet on SST-2 the teacher's lower layers had 6.3 points
+# more than the default's (two evaluations of one seed on 872 examples).
 FEWEST_TRIALS = 16
 FINALS = 2  # recipes that are, beside the default
 # Passes over the training examples, in steps, or steps where examples are few. With fewer there is

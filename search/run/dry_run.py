@@ -138,9 +138,10 @@ def _suggested(
     many seconds of all slots' time."""
     needed = least_budget(seconds)
     if request.finals and not begun and needed > (request.time_budget or math.inf):
-        fit = min(len(starting_points(request)), max(1, request.time_to_suggest // seconds)) - 1
-        more = f"{fit:.0f} more that the space begins with" if fit else "no more"
-        return fit, (
+        fit = min(len(starting_points(request)), max(1, request.time_to_suggest // seconds))
+        starts = min(to_suggest, fit - 1)
+        more = f"{starts:.0f} more that the space begins with" if starts else "no more"
+        return starts, (
             f"and {more}: to search, a third of the time must be enough for {FEWEST_TRIALS} "
             f"trials, so give {describe_time(needed)} or more"
         )

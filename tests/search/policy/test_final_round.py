@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from search.plan import time_split
 from search.plan.draws import starting_points
@@ -15,6 +16,7 @@ from search.policy.progress import progress_of
 from search.policy.still_to_come import is_complete, to_suggest
 from search.record.run import read_run
 from search.record.trial_record import STOPPED
+from search.sweep.summary import finish as finish_sweep
 from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pack_right, suggested
 from trainable.config.trial_config import TrialConfig
 
@@ -470,7 +472,7 @@ def test_the_default_is_never_stopped_at_a_rung(tmp_path):
     ],
 )
 def test_a_budget_for_too_few_trials_is_for_what_the_space_begins_with_and_the_finals(
-    tmp_path, budget, begun, starts, then
+    tmp_path, capsys, budget, begun, starts, then
 ):
     """The default took SECONDS. A third of the budget is for suggestions: of 330 s that is 15 times
     as long, and 30 times if two run at a time; of 45 s twice."""
@@ -486,10 +488,14 @@ def test_a_budget_for_too_few_trials_is_for_what_the_space_begins_with_and_the_f
             run.append({**evaluation, "time": run.last_time})
     assert starts in (0, 1, len(draws))
     assert (to_suggest(run) > 0) == (then != "finals")
+    if then != "drawn":  # a searcher adds no more than there are
+        assert progress_of(run).total == len(run.trials)
     if then == "exhausted":
         (event,) = Policy(run).additions(exclusive=True)
         assert event["event"] == then
         run.append({**event, "time": run.last_time})
+        finish_sweep(run, Console())
+        assert "found no new configuration" not in capsys.readouterr().out  # none was asked for
     if then != "drawn":
         assert finals(run)
         assert to_suggest(run) == 0

@@ -11,6 +11,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from rich.console import Console
 
 from search.plan.draws import config_of_draw, starting_points
 from search.plan.grid import plan_trials
@@ -21,6 +22,7 @@ from search.policy.suggestions import SAMPLERS, study_of
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.optuna_journal import JOURNAL, write_study
+from search.sweep.summary import finish as finish_sweep
 from tests.made_runs import asked, evaluated, failed, finish, searched_run, started, suggested
 
 
@@ -165,12 +167,14 @@ def test_a_searcher_that_repeats_itself_is_given_up_for_random_draws(run, monkey
     assert len(set(recipes(run))) == 7
 
 
-def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
+def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path, capsys):
     pinned = {"alpha_schedule": "fixed", "alpha": 1.0, "learning_rate": 5e-5, "ema_decay": 0.0}
     run = sweep(make_run(tmp_path / "mine", overrides=tuple(pinned.items())))
     assert len(run.trials) == 5  # one an initialisation
     assert (run.exhausted, to_suggest(run), is_complete(run)) == (True, 0, True)
     assert read_run(run.folder) == run
+    finish_sweep(run, Console())
+    assert "The searcher found no new configuration." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("trained", [None, 0, 7])

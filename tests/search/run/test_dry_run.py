@@ -20,6 +20,10 @@ from trainable.engine.cuda_graph import Executor
 from trainable.engine.training_step import TrainingStep
 from trainable.trial.preparation import Preparation
 
+# Minutes: 96 examples in batches of 8 twice are 24 steps; 8 evaluations of 40 are a third of 40
+# more.
+TRIAL = 2.0 * (24 + 40 / 3) / 60
+
 
 @pytest.fixture
 def typed(make_command, tmp_path):
@@ -58,43 +62,36 @@ def test_what_can_not_be_run_is_refused_in_the_same_words(
 
 
 @pytest.mark.parametrize(
-    ("asked_for", "lines"),
+    ("asked_for", "last", "minutes", "trials"),
     [
-        (["--space", "baselines"], ["1  ", "5  "]),
-        (["--space", "recipe", "--samples", "10", "--seeds", "2"], ["1  ", "and 9 more, sug"]),
-        (["--space", "recipe", "--time-budget", "1h"], ["1  ", "and more, as time allows, sug"]),
+        # The finals of a search take twice as long as its other trials.
+        ("baselines", "5  ", 5 * TRIAL / 2, 5),
+        ("recipe --samples 10 --seeds 2", "and 9 more, sug", 3 * 10 * TRIAL / 2, 10),
+        ("recipe --time-budget 1h", "and more, as time allows, sug", 60, 1 + 16),
         # A third of it for 16 trials of 75 s, two at a time: 30 minutes.
-        (
-            ["--space", "recipe", "--time-budget", "20m"],
-            ["1  ", "and 2 more that the space begins"],
-        ),
+        ("recipe --time-budget 20m", "and 2 more that the space begins", 20, 1 + 2),
+        ("recipe --samples 2 --time-budget 20m", "and 1 more that the space begins", 20, 1 + 1),
+        ("recipe --time-budget 90s", "and no more: to search, a third", 1.5, 1),
     ],
-    ids=" ".join,
 )
 @pytest.mark.usefixtures("two_cores")
 def test_new_sweep_is_described_and_nothing_is_left_behind(
-    typed, asked_for, lines, tmp_path, capsys, monkeypatch
+    *, typed, asked_for, last, minutes, trials, tmp_path, capsys, monkeypatch
 ):
     before, counts, expected = tree(tmp_path), [], dry_run.expected_bytes
     monkeypatch.setattr(dry_run, "expected_bytes", lambda *a: counts.append(a[3]) or expected(*a))
-    command = [*typed, *asked_for, "--dry-run"]
+    command = [*typed, "--space", *asked_for.split(), "--dry-run"]
     assert main(command) == 0
     assert tree(tmp_path) == before
     assert not (tmp_path / "cache").exists()
     text = capsys.readouterr().out
-    for line in lines:
+    for line in ("1  ", last):
         assert any(found.lstrip().startswith(line) for found in text.splitlines()), text
-    # 96 examples in batches of 8 twice are 24 steps; 8 evaluations of 40 are a third of 40 more.
-    # The finals of a search take twice as long as its other trials.
-    trials = {"baselines": 5, "recipe": 3 * 10}[asked_for[1]]
-    minutes = trials * 2.0 * (24 + 40 / 3) / 2 / 60
-    minutes = {"1h": 60, "20m": 20}.get(asked_for[-1], minutes)
-    assert ("so give about 30 min or more" in " ".join(text.split())) is ("20m" in asked_for)
+    too_short = "that the space begins" in last or "and no more" in last
+    assert ("so give about 30 min or more" in " ".join(text.split())) is too_short
     assert f"About {minutes:.0f} min of training, 2 trials at a time" in text
     assert re.search(r"take up to about \d+ MB, \d+ MB at the end;", text)
-    wanted = {"baselines": 5, "recipe": 10}[asked_for[1]]
-    counted = {"1h": 1 + 16, "20m": 1 + 2}.get(asked_for[-1], wanted)
-    assert counts == [counted]
+    assert counts == [trials]
     assert f"are free at {tmp_path / 'runs'}." in text
     assert f"The teacher's outputs take 0 MB in {tmp_path / 'cache'}, where " in text
     assert shlex.split(text.splitlines()[-1]) == ["python", "-m", "search.run", *command[:-1]]
