@@ -16,6 +16,7 @@ from rich.console import Console
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.record.run_folders import resume_command
 from search.sweep.processes.signals import BEFORE_RUN, SIGNALS, Interruption
+from tests.clusters import wait_until
 from trainable.common.pause import PAUSE
 
 EVERY_SIGNAL = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
@@ -266,7 +267,7 @@ LEAVING = """\
 import subprocess
 from search.exit_codes import adopt_orphans, leave
 adopt_orphans()
-started = subprocess.run(["sh", "-c", "sleep 60 >/dev/null & echo $!"], stdout=subprocess.PIPE)
+started = subprocess.run(["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE)
 print(started.stdout.decode(), flush=True)
 leave(3)
 """
@@ -296,8 +297,9 @@ def test_nothing_that_a_command_started_outlives_it(repository):
     command = [sys.executable, "-c", LEAVING]
     done = subprocess.run(command, cwd=repository, check=False, capture_output=True, text=True)
     assert done.returncode == 3
-    with suppress(psutil.NoSuchProcess):
-        assert psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE
+    with suppress(psutil.NoSuchProcess):  # a signal takes effect once the system gets to it
+        started = psutil.Process(int(done.stdout))
+        wait_until(lambda: started.status() == psutil.STATUS_ZOMBIE, 5)
 
 
 @pytest.mark.parametrize("module", ["search.run", "trainable"])
