@@ -16,6 +16,7 @@ from search.results.best_trials import best_trials
 from search.results.cells import plain
 from search.results.confirmation_result import confirmation_sentences, newest_confirmation
 from search.results.scores import scores_by_example, seed_scores
+from search.results.table import compared
 from search.students.unseen import Score, interval_of
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.metrics import lowest_score
@@ -111,9 +112,12 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:
-    """`Its recipe ranks number 2 of 9 by best5, the mean over its seeds.`"""
+    """`Its recipe ranks number 2 of 9 by best5, the mean over its seeds; not significantly ...`"""
     ended = [*by_recipe(best_trials(run.trials.values()))]
     if (own := trial.config.recipe.digest) not in ended:
         return "This trial has not ended."
     rank = ended.index(own) + 1
-    return f"Its recipe ranks number {rank} of {len(ended)} by best5, the mean over its seeds."
+    text = f"Its recipe ranks number {rank} of {len(ended)} by best5, the mean over its seeds"
+    if rank > 1 and compared(run)["tied"].get(own, False):
+        text += "; the first is not significantly better"
+    return f"{text}."

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields, replace
+from operator import itemgetter
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.conftest import make_teacher
 from tests.exports import make_run
 from tests.made_runs import right_of
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import unpack_predictions
+from trainable.engine.metrics import pack_predictions, unpack_predictions
 
 TEACHER_SIZE = {"parameters": 22_700_000, "bytes": 91_000_000, "speed": 500.0}
 STUDENT_SIZE = {"parameters": 17_100_000, "bytes": 68_000_000, "speed": 900.0}
@@ -120,6 +121,29 @@ def test_card_has_the_numbers(made):
         "on a processor; commit 0123456789. - python 3.11, torch 2.13.",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize("right", [30, 0])
+def test_the_rank_says_where_the_first_is_not_significantly_better(made, right):
+    """A better recipe that has all 30 examples right is; one with a few more is not."""
+    run, trial, last = made
+    labels = unpack_predictions(run.plan.inputs.labels["evaluation"], 30, 2)
+    best = max(trial.evaluations, key=itemgetter("score"))
+    few = unpack_predictions(best["predictions"], 30, 2)
+    few[np.flatnonzero(few != labels)[0]] ^= 1
+    own = labels if right else few
+    score = float((own == labels).mean())
+    scored = {"score": score, "best5": score, "predictions": pack_predictions(own, 2)}
+    other = replace(
+        trial,
+        config=replace(trial.config, alpha=0.25),
+        evaluations=[{**e, **scored} for e in trial.evaluations],
+    )
+    card = model_card(
+        replace(run, trials={other.config.digest: other, **run.trials}), trial, last, **FACTS
+    )
+    rank = "number 2 of 2 by best5, the mean over its seeds"
+    assert f"{rank}{'' if right else '; the first is not significantly better'}." in card
 
 
 RESTS = {"random": "random, as initialised", "teacher": "the teacher's own"}
