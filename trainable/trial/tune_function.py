@@ -19,7 +19,7 @@ from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.cuda_graph import CaptureError
-from trainable.engine.devices import available_cores
+from trainable.engine.devices import available_cores, release_memory
 from trainable.engine.training_state import CheckpointError, FinishedError
 from trainable.trial.checkpoint import (
     SAVE_SHARE,
@@ -196,6 +196,8 @@ def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: boo
     """The trial as it waited in this process, or as its checkpoint left it; None if that, its own
     or a clone's, had finished."""
     device, setups = torch.device(inputs.device), _setups()
+    if device.type == "cpu":  # what the trials before have freed; a GPU's is of use to the next
+        release_memory(device)
     if (state := _waiting().take(config)) is not None:
         trial = Trial.start(config, inputs, device, setups)
         restore(trial, state)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import psutil
 import pytest
 import ray
 import torch
@@ -483,6 +484,18 @@ def test_a_trial_paused_after_its_last_step_has_nothing_left_to_do(tuned):
     tuned.train(CONFIG)
     tuned.state.checkpoint = tuned.state.newest
     assert tuned.train(CONFIG) == ([], None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is the one that keeps it")
+def test_a_trial_gives_back_the_memory_that_those_before_it_freed(tuned):
+    """Blocks too small for the allocator to map each by itself, below one that is still in use."""
+    resident = psutil.Process().memory_info
+    blocks = [torch.ones(16_000) for _ in range(4_000)]  # 256 MB
+    del blocks[:-1]
+    freed = resident().rss
+    tuned.train(CONFIG)
+    assert resident().rss < freed - 150e6
+    assert blocks[0].sum() == 16_000
 
 
 def test_the_package_loads_neither_ray_nor_torch(printed_by):
