@@ -41,23 +41,24 @@ def prepare_tokens(
     tokenizer: Any, model: PreTrainedModel, inputs: Sources, cache: Path
 ) -> TeacherData:
     """The tokenised splits, from the cache where the same ones were made before."""
+    pad_id = padding_id(tokenizer.pad_token_id)
+    padding_row = padding_id(model.get_input_embeddings().padding_idx or 0)
     digest = digest_values(
         {
             "data": inputs.dataset.digest,
             "tokenizer": tokenizer_digest(tokenizer),
             "max_length": inputs.max_length,
+            **({"padding_row": padding_row} if padding_row > pad_id else {}),
         }
     )
     folder, splits = cache / "tokens" / digest[:16], inputs.dataset.splits
-    pad_id = padding_id(tokenizer.pad_token_id)
     if verified_values(folder) is None:
         with atomic_folder(folder) as temporary:
             for name, part in splits.items():
                 split = tokenise(tokenizer, part.texts, part.labels, inputs.max_length)
                 save_split(split, temporary, name)
             token_ids = [load_split(temporary, name).token_ids for name in splits]
-            padding_row = model.get_input_embeddings().padding_idx or 0
-            last_fixed = max(pad_id, padding_id(padding_row))
+            last_fixed = max(pad_id, padding_row)
             in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
             save_vocabulary(in_use, temporary)
             tokenizer.model_max_length = inputs.max_length  # as pipelines are to truncate

@@ -19,7 +19,7 @@ from trainable.config.presets import PRESETS
 from trainable.config.training_inputs import TrainingInputs, states_read
 from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation, subset
 from trainable.data.tokens import load_split
-from trainable.data.vocabulary import load_vocabulary
+from trainable.data.vocabulary import load_vocabulary, trim_embedding
 from trainable.models import relations
 from trainable.models.loading import load_tokenizer
 from trainable.serving.served_model import TextEncoder
@@ -268,6 +268,19 @@ def test_tokenizers_that_cut_texts_on_other_sides_are_not_the_same(tokenizer):
     assert tokenizer_digest(other) == tokenizer_digest(tokenizer)
     other.truncation_side = "left"
     assert tokenizer_digest(other) != tokenizer_digest(tokenizer)
+
+
+def test_a_models_padding_row_is_kept_where_another_of_the_same_tokens_has_none(
+    loaded, tokenizer, tmp_path
+):
+    plain = prepare_tokens(tokenizer, tiny_classifier("bert"), loaded, tmp_path)
+    unused = int(np.setdiff1d(np.arange(101), plain.in_use)[0])
+    model = tiny_classifier("bert", pad_token_id=unused)
+    data = prepare_tokens(tokenizer, model, loaded, tmp_path)
+    trim_embedding(model, data.in_use)
+    row = model.get_input_embeddings().padding_idx
+    assert row is not None
+    assert data.in_use[row] == unused
 
 
 def test_pairs_have_the_same_types_of_tokens_when_they_are_served(
