@@ -119,8 +119,7 @@ def test_the_first_start_is_what_the_preset_does_if_nothing_is_searched(name):
     default = complete_config({**preset.trial, "seed": 0}, preset.learning_rates, {})
     first, *others = (config for config, _ in starting_points(searched(preset=name)))
     assert first == default
-    lower = replace(default, initialisation="teacher_lower")
-    assert others == [lower, replace(default, ema_decay=0.98)]
+    assert others == [replace(default, initialisation="teacher_lower")]
 
 
 def test_starts_are_on_the_first_seed():
@@ -130,7 +129,7 @@ def test_starts_are_on_the_first_seed():
     (first,) = plan_trials(searched(seeds=2, seed=5))  # the others are suggested, or raced for
     assert first == replace(found[0][0], seed=5)
     assert {config for config, _ in found} <= {*possible_trials(searched(), [])}
-    assert [config.seed for config, _ in starting_points(searched(seed=5))] == [5] * 3
+    assert [config.seed for config, _ in starting_points(searched(seed=5))] == [5] * 2
 
 
 def test_the_rate_is_drawn_as_a_factor_of_the_initialisations_unless_it_is_set():
@@ -153,10 +152,9 @@ def test_what_is_set_is_not_drawn_and_starts_it_makes_alike_are_one(monkeypatch)
         assert not {"alpha_schedule", "initialisation"} & set(values)
         assert config_of_draw(request, values) == config
     upper, student = "teacher_upper, logits only, cosine_growth k=1", "pretrained, logits only, "
-    assert [c.label() for c, _ in starting_points(request)] == [upper, f"{upper}, ema 0.98"]
+    assert [c.label() for c, _ in starting_points(request)] == [upper]
     joined = starting_points(searched(student="some/student", pretrained=(("student_layers", 2),)))
-    labels = [config.label() for config, _ in joined[3:]]
-    assert labels == [f"{student}fixed 0.5", f"{student}fixed 0.5, ema 0.98"]
+    assert [config.label() for config, _ in joined[2:]] == [f"{student}fixed 0.5"]
     found = possible_trials(searched(against="depth"), [])  # as may be suggested
     assert {config.student_layers for config in found} == {3, 2}
     with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: has no effect"):
@@ -356,4 +354,4 @@ def test_recipe_is_as_rays_optuna_searcher_takes_it():
         assert merged(suggested).items() <= point.items()
     configs = [inputs.config(point) for point in found]
     assert len(set(configs)) == 8
-    assert [config.learning_rate for config in configs[:3]] == [3e-4, 2e-4, 3e-4]
+    assert [config.learning_rate for config in configs[:2]] == [3e-4, 2e-4]

@@ -140,7 +140,7 @@ def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deep
             starts = [config for config, _ in starting_points(request)]
         depths = Counter(config.student_layers for config in starts)
         # Of what is searched the first start alone.
-        deepest, others = (5, 5) if space == "baselines" else (3, 1)
+        deepest, others = (5, 5) if space == "baselines" else (2, 1)
         assert depths == {tried[0]: deepest, **dict.fromkeys(tried[1:], others)}
 
 

@@ -231,8 +231,15 @@ TestSweep.settings = settings(
 
 
 @pytest.mark.parametrize(("time_budget", "decided"), [(None, WAIT), (600.0, GO)])
-def test_with_a_time_budget_recipes_go_on_before_all_samples_have_come(time_budget, decided):
+def test_with_a_time_budget_recipes_go_on_before_all_samples_have_come(
+    monkeypatch, time_budget, decided
+):
     """For which there may be no time; without one, the best of all that come are chosen."""
+
+    def another(run):
+        return of_two_strata(len(run.trials) + 9, evaluations=EVALUATIONS)[-1], {}
+
+    monkeypatch.setattr("search.policy.policy.suggest", another)
     fixed = (("evaluations", EVALUATIONS),)
     searched = {"space": "recipe", "searcher": "random", "samples": 40, "overrides": fixed}
     request = asked(scheduler="promotion", finals=1, time_budget=time_budget, **searched)

@@ -127,7 +127,7 @@ def test_a_draw_that_the_space_does_not_fit_is_drawn_again(tmp_path, monkeypatch
 def test_as_many_as_wanted_no_two_alike_the_starts_first(run):
     starts = [config.recipe for config, _ in starting_points(run.request)]
     sweep(run)
-    assert recipes(run)[:3] == starts
+    assert recipes(run)[: len(starts)] == starts
     assert len(set(recipes(run))) == len(run.trials) == 30
     assert is_complete(run)
     assert grow(run) == []
@@ -149,7 +149,7 @@ def test_a_suggestion_depends_on_nothing_but_record_and_seed(tmp_path, searcher)
         t.parameters for t in pieces.trials.values()
     ]
     other = sweep(make_run(tmp_path / "other", searcher=searcher, seed=1), until=8)
-    assert len(set(recipes(other)) & set(recipes(whole))) == 3  # the starts
+    assert len(set(recipes(other)) & set(recipes(whole))) == 2  # the starts
 
 
 def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):

@@ -12,18 +12,18 @@ from tests.simulated_tune import make_hooks
 
 
 def test_a_suggestion_is_recorded_only_when_a_slot_is_free_and_before_tune_has_it(tmp_path):
-    request = asked(space="recipe", searcher="random", samples=4)
+    request = asked(space="recipe", searcher="random", samples=3)
     run = searched_run(tmp_path / "mine", request)
     calm = SimpleNamespace(requested=False, problem="")
-    searcher = make_hooks(run, 3, copy=RecordCopy(run.folder), interruption=calm).searcher
+    searcher = make_hooks(run, 2, copy=RecordCopy(run.folder), interruption=calm).searcher
     starts = [asdict(config) for config, _ in starting_points(request)]
-    assert [searcher.suggest(name) for name in "abc"] == starts
-    assert (searcher.suggest("d"), len(run.trials)) == (None, 3)
+    assert [searcher.suggest(name) for name in "ab"] == starts
+    assert (searcher.suggest("c"), len(run.trials)) == (None, 2)
     searcher.on_trial_complete("a")
-    answer, *more = [searcher.suggest(name) for name in "de"]
-    assert (asdict(list(run.trials.values())[3].config), more) == (answer, [None])
+    answer, *more = [searcher.suggest(name) for name in "cd"]
+    assert (asdict(list(run.trials.values())[2].config), more) == (answer, [None])
     assert run.events[-1]["config"] == answer
-    for name, trial in zip("bcd", run.trials.values(), strict=False):
+    for name, trial in zip("bc", run.trials.values(), strict=False):
         finish(run, trial.config)
         searcher.on_trial_complete(name)
-    assert searcher.suggest("e") == Searcher.FINISHED
+    assert searcher.suggest("d") == Searcher.FINISHED
