@@ -62,6 +62,7 @@ def prepare_tokens(
             in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
             save_vocabulary(in_use, temporary)
             tokenizer.model_max_length = inputs.max_length  # as pipelines are to truncate
+            tokenizer.padding_side = "right"  # as students are trained
             tokenizer.save_pretrained(temporary / "tokenizer")
             _complete(temporary / "tokenizer" / "tokenizer_config.json", tokenizer)
             write_manifest(temporary, {"label_names": inputs.dataset.label_names})

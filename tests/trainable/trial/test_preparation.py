@@ -14,6 +14,7 @@ from sentencepiece import SentencePieceTrainer
 import trainable
 from tests.conftest import ARCHITECTURES, WORDS, make_teacher, tiny_classifier, user_error
 from trainable.common.errors import UserError
+from trainable.common.files import write_json
 from trainable.config.fields import from_plain
 from trainable.config.presets import PRESETS
 from trainable.config.training_inputs import TrainingInputs, states_read
@@ -268,6 +269,20 @@ def test_tokenizers_that_cut_texts_on_other_sides_are_not_the_same(tokenizer):
     assert tokenizer_digest(other) == tokenizer_digest(tokenizer)
     other.truncation_side = "left"
     assert tokenizer_digest(other) != tokenizer_digest(tokenizer)
+
+
+def test_a_tokenizer_that_pads_on_the_left_is_kept_as_students_are_trained(
+    loaded, tokenizer, tmp_path
+):
+    """Positions are counted from the first token: padding before it makes another text of it."""
+    tokenizer.save_pretrained(tmp_path / "left")
+    config = json.loads((tmp_path / "left/tokenizer_config.json").read_text())
+    write_json(tmp_path / "left/tokenizer_config.json", {**config, "padding_side": "left"})
+    own = load_tokenizer(str(tmp_path / "left"))
+    folder = prepare_tokens(own, tiny_classifier("bert"), loaded, tmp_path).folder
+    padded = load_tokenizer(str(folder / "tokenizer"))(["film", "the film was good"], padding=True)
+    first, last = (ids[0] for ids in padded["input_ids"]), padded["input_ids"][0][-1]
+    assert (*first, last) == (*[tokenizer.cls_token_id] * 2, tokenizer.pad_token_id)
 
 
 def test_a_models_padding_row_is_kept_where_another_of_the_same_tokens_has_none(
