@@ -1,6 +1,6 @@
 """Tiny models and sentences, built here: no download, no wheel, a second at most."""
 
-import copy
+import json
 import os
 import signal
 import subprocess
@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from trainable.common.errors import UserError
+from trainable.common.files import write_json
 from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.options import InputOptions
 from trainable.config.presets import PRESETS
@@ -175,6 +176,15 @@ def make_teacher(architecture, tokenizer, folder, **changes):
     return folder
 
 
+def make_pair_teacher(architecture, tokenizer, folder, **changes):
+    """Such a teacher whose tokenizer says which of a pair's texts a token is of."""
+    make_teacher(architecture, tokenizer, folder, **changes)
+    path = folder / "tokenizer_config.json"
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    write_json(path, {**json.loads(path.read_text()), "model_input_names": names})
+    return folder
+
+
 def write_tsv(path, examples):
     """Sentences and labels, as users have them."""
     rows = [f"{text}\t{label}" for text, label in zip(examples.texts, examples.labels, strict=True)]
@@ -281,10 +291,7 @@ def teacher_folder(tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pair_teacher(tokenizer, tmp_path_factory):
-    """Such a teacher whose tokenizer says which of a pair's texts a token is of."""
-    with_types = copy.deepcopy(tokenizer)
-    with_types.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    return make_teacher("bert", with_types, tmp_path_factory.mktemp("pair-teacher"), seed=3)
+    return make_pair_teacher("bert", tokenizer, tmp_path_factory.mktemp("pair-teacher"), seed=3)
 
 
 @pytest.fixture(scope="session")

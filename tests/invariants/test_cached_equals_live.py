@@ -102,7 +102,8 @@ def test_losses(any_inputs, make_config, cpu, pool, temperature):
     kl, hidden = live_losses(trial, ROWS)
     assert kl > 1e-4
     assert hidden > 0.01
-    assert float(cached["kl"]) == pytest.approx(kl, rel=1e-3)
+    rounding = 1e-7 * temperature**2  # of fp32, in the terms whose difference the KL is
+    assert float(cached["kl"]) == pytest.approx(kl, rel=1e-3, abs=rounding)
     assert float(cached["hidden"]) == pytest.approx(hidden, rel=HALF_PRECISION)
 
 

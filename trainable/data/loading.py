@@ -19,7 +19,8 @@ UNLABELLED = -1  # how GLUE marks the examples whose labels it keeps to itself
 LARGEST_NUMBER = 20  # of a regression: a head that starts at 0 does not learn to answer 50
 MOST_CLASSES = 100  # where more than half of the examples have a label of their own
 SHOWN_NAMES = 10
-CODE = r"0\d+"  # `007` is a name, and so are the labels beside it
+# `007` and what floats can't tell apart are names, and so are the labels beside them.
+CODE = r"0\d+|-?\d{16,}"
 
 
 def load_dataset(
@@ -178,10 +179,11 @@ def _read_labels(table: Any, column: str, where: str, *, regression: bool) -> li
         raise UserError(f"{where}: {column} has several values in a row; give each row one label")
     numbers = pd.to_numeric(pd.Series(labels, dtype=object), errors="coerce").astype(float)
     numbers = numbers.replace([np.inf, -np.inf], np.nan)
-    missing = pd.isna(pd.Series(labels, dtype=object).replace("", None))
+    empty = [isinstance(label, str) and not label.strip() for label in labels]
+    missing = pd.isna(pd.Series(labels, dtype=object)) | pd.Series(empty, dtype=bool)
     if (missing | (numbers == UNLABELLED)).all():
         return [None] * len(labels)
-    codes = any(isinstance(label, str) and re.fullmatch(CODE, label.strip()) for label in labels)
+    codes = any(re.fullmatch(CODE, str(label).strip()) for label in labels)
     words = numbers.isna().all() or (codes and not regression)
     if (wrong := missing if words else numbers.isna()).any():
         row = int(wrong.idxmax())

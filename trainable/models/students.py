@@ -1,7 +1,8 @@
 """Students: the teacher's own architecture with fewer layers, and where its weights come from."""
 
 import copy
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from trainable.config.trial_config import TrialConfig
 from trainable.models.relations import check_relations
 
 NEURONS = "intermediate_size"  # of most configurations, those of a feed-forward layer
+BY_LAYER = ("layer_types", "attention_window")  # as of ModernBERT, Longformer: how layers attend
 GATED = ".mlp.Wi."  # ModernBERT's weights into them, of twice as many rows: those of gates, too
 
 
@@ -37,6 +39,11 @@ def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str
     return lists[0]
 
 
+def settings_by_layer(config: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Those settings of a model that have a value for each of its layers."""
+    return {name: config[name] for name in BY_LAYER if isinstance(config.get(name), list)}
+
+
 def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> PreTrainedConfig:
     """The teacher's configuration at the student's depth, width and share of feed-forward neurons.
 
@@ -46,10 +53,11 @@ def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> Pre
     check_depths(config.student_layers, teacher_config.num_hidden_layers)
     student = copy.deepcopy(teacher_config)
     student.num_hidden_layers = config.student_layers
-    if types := getattr(teacher_config, "layer_types", None):  # as of ModernBERT's attention
-        origin = COPIED_LAYERS.get(config.initialisation, mirrored_layer)
-        depths = config.student_layers, len(types)
-        student.layer_types = [types[origin(n, *depths) - 1] for n in range(1, depths[0] + 1)]
+    origin = COPIED_LAYERS.get(config.initialisation, mirrored_layer)
+    for name, values in settings_by_layer(vars(teacher_config)).items():
+        depths = config.student_layers, len(values)
+        chosen = [values[origin(n, *depths) - 1] for n in range(1, depths[0] + 1)]
+        setattr(student, name, chosen)
     width = config.student_width
     if width is not None and width != teacher_config.hidden_size:
         head = teacher_config.hidden_size // teacher_config.num_attention_heads

@@ -36,6 +36,7 @@ from trainable.engine.devices import Runtime, best_device, faster_precision, rel
 from trainable.engine.metrics import pack_predictions
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.models.loading import check_tokenizer, load_tokenizer, save_pretrained
+from trainable.models.model_outputs import has_token_types
 from trainable.models.relations import check_projections
 from trainable.models.students import check_pretrained, student_config
 from trainable.teacher.outputs import LOGITS, check_room, prepare_outputs
@@ -127,6 +128,9 @@ class Preparation:
         names, seed = inputs.dataset.label_names, inputs.teacher_settings.seed
         base, fitted, missing = load_base(flag, source, names, seed)
         check_tokenizer(flag, source, tokenizer, base)
+        if not has_token_types(base.config):  # which a tokenizer of BERT's class gives all the same
+            given = tokenizer.model_input_names
+            tokenizer.model_input_names = [name for name in given if name != "token_type_ids"]
         return cls(inputs, tokenizer, base, fitted, missing, f"{flag} {source}")
 
     def shape_of(self, config: TrialConfig) -> PreTrainedConfig:

@@ -36,7 +36,7 @@ from trainable.data.vocabulary import padding_id
 from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import Runtime, best_device, device_name
 from trainable.engine.losses import unit
-from trainable.models.students import new_model
+from trainable.models.students import new_model, settings_by_layer
 from trainable.teacher.outputs import TeacherOutputs
 from trainable.trial.training_setup import TrainingSetup
 
@@ -119,11 +119,11 @@ def check(
 
 def _small(shape: dict[str, Any]) -> dict[str, Any]:
     """What a model of this shape has otherwise here: few layers and tokens."""
-    types = shape.get("layer_types")
+    first = slice(SMALL["num_hidden_layers"])
     return {
         **SMALL,
         "pad_token_id": padding_id(shape.get("pad_token_id") or 0),
-        **({"layer_types": types[: SMALL["num_hidden_layers"]]} if types else {}),
+        **{name: values[first] for name, values in settings_by_layer(shape).items()},
     }
 
 

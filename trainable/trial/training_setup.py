@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainable.engine.weight_averages import WeightAverages
 from trainable.models.flash_attention import fuse_attention
 from trainable.models.loading import load_pretrained
 from trainable.models.static_forward import make_static
-from trainable.models.students import build_student, check_pretrained
+from trainable.models.students import build_student, check_pretrained, settings_by_layer
 from trainable.teacher.outputs import TeacherOutputs, open_outputs
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.distillation import Distillation
@@ -235,7 +236,7 @@ def _key(
     """All that decides the shapes of a step and the numbers that are part of it."""
     return (
         str(device),
-        *(getattr(shape, "layer_types", None) or ()),
+        *chain(*settings_by_layer(vars(shape)).values()),
         inputs.pretrained_of(config),
         *(inputs.tokens, inputs.pad_id, inputs.teacher.folder, inputs.execution),
         *sorted(inputs.outputs.items()),

@@ -23,7 +23,14 @@ from search.export.__main__ import main
 from search.record.labels import find_trial
 from search.results.statistics import Difference
 from search.students.on_test_split import TEST, score_on_test
-from tests.conftest import ARCHITECTURES, make_teacher, random_sentences, user_error, write_tsv
+from tests.conftest import (
+    ARCHITECTURES,
+    make_pair_teacher,
+    make_teacher,
+    random_sentences,
+    user_error,
+    write_tsv,
+)
 from tests.exports import copied, make_run
 from tests.made_runs import asked, evaluated, failed, made_run, right_of, started
 from trainable.common.files import verified_values, write_manifest
@@ -66,6 +73,11 @@ def made(tokenizer, data_folder, pair_teacher, pair_dataset, tmp_path_factory):
         if architecture == "pairs-bert":
             data = write_pairs(pair_dataset, folder / "data")
             return make_run(folder, pair_teacher, data, [SPREAD])
+        if architecture == "pairs-roberta":  # which has no types, whatever its tokenizer gives
+            data = write_pairs(pair_dataset, folder / "data")
+            size = {"type_vocab_size": 1}
+            teacher = make_pair_teacher("roberta", tokenizer, folder / "teacher", **size)
+            return make_run(folder, teacher, data, [SPREAD])
         teacher = make_teacher(architecture, tokenizer, folder / "teacher")
         configs = [SPREAD, RANDOM] if architecture == "bert" else [SPREAD]
         return make_run(folder, teacher, data_folder, configs)
@@ -108,13 +120,16 @@ def plain_logits(folder, texts):
 
 @pytest.mark.parametrize(
     ("architecture", "config"),
-    [("bert", RANDOM), *((name, SPREAD) for name in ("deberta-v2", "mpnet", "pairs-bert"))],
+    [
+        ("bert", RANDOM),
+        *((name, SPREAD) for name in ("deberta-v2", "mpnet", "pairs-bert", "pairs-roberta")),
+    ],
 )
 def test_plain_transformers_give_the_answers_and_the_accuracy_of_the_trials_student(
     *, architecture, config, made, export, dataset, pair_dataset
 ):
     """`test_checkpoint` has the weights, and other architectures."""
-    run, pairs = made(architecture), architecture == "pairs-bert"
+    run, pairs = made(architecture), architecture.startswith("pairs-")
     split = (pair_dataset if pairs else dataset).evaluation
     folder, printed, _ = export(run, "--trial", config.digest)
     logits, labels = plain_logits(folder, split.texts), np.array(split.labels)

@@ -361,6 +361,7 @@ def test_what_labels_stand_for(tmp_path, load, suffix):
         (["007", "x", "10"], ["007", "10", "x"], [0, 2, 1]),
         ([True, False, True], ["False", "True"], [1, 0, 1]),
         ([0, 10**9, 0], ["0", "1000000000"], [0, 1, 0]),
+        ([2**53 + 1, 5, 2**53], ["5", "9007199254740992", "9007199254740993"], [2, 0, 1]),
         ([0.5, 3.0, -1.0], [], [0.5, 3.0, -1.0]),
     ):
         for name in ("train", "dev"):
@@ -451,6 +452,7 @@ BODY, MOOD = ("body", "label"), ("sentence", "mood")
         ("train.tsv", (AB, [0, ""]), "the training split: label '' in row 1; give each"),
         ("train.csv", (AB, [0, ""]), "the training split: label '' in row 1; give each"),
         ("train.jsonl", (AB, [0, None]), "the training split: label None in row 1; give each"),
+        ("train.csv", (AB, ["no", " "]), "the training split: label ' ' in row 1; give each"),
         ("train.csv", (AB, [0, "x"]), "the training split: label 'x' in row 1, a word among"),
         ("train.csv", (AB, [0, "nan"]), "the training split: label 'nan' in row 1, a word"),
         ("train.jsonl", (["bad", None], TWO), "the training split: row 1 has no text in sentence"),

@@ -2,9 +2,15 @@
 
 import pytest
 import torch
-from transformers import DistilBertConfig, FlaubertConfig, FlaubertForSequenceClassification
+from transformers import (
+    DistilBertConfig,
+    FlaubertConfig,
+    FlaubertForSequenceClassification,
+    LongformerConfig,
+    LongformerForSequenceClassification,
+)
 
-from tests.conftest import ARCHITECTURES, tiny_classifier, user_error
+from tests.conftest import ARCHITECTURES, SIZES, tiny_classifier, user_error
 from trainable.config.trial_config import TrialConfig
 from trainable.models.students import build_student, copied_tensors, encoder_layers, student_config
 
@@ -128,6 +134,15 @@ def test_a_copied_layer_attends_as_its_origin_does(initialisation, attention):
     student = build_student(tiny_classifier("modernbert"), config(initialisation))
     layers = encoder_layers(student)[1]
     assert [layer.attention_type for layer in layers] == attention.split()
+
+
+def test_a_longformers_layers_look_as_far_as_their_origins():
+    windows = {"attention_window": [2, 4, 6, 8], "max_position_embeddings": 70}
+    teacher = LongformerForSequenceClassification(LongformerConfig(**{**SIZES, **windows}))
+    student = build_student(teacher, config("teacher_spread"))
+    assert student.config.attention_window == [4, 8]
+    layers = encoder_layers(student)[1]
+    assert [layer.attention.self.one_sided_attn_window_size for layer in layers] == [2, 4]
 
 
 @pytest.mark.parametrize("biased", [False, True])
