@@ -23,14 +23,19 @@ def seconds_to_end(run: Run, trials: Sequence[TrialRecord]) -> float:
     return seconds / min(run.slots, max(len(trials), 1))
 
 
+def seconds_searched(run: Run) -> float:
+    """Of a run, of whose budget finals take the rest; without one all but those of its finals, as
+    others take their share of the search, whatever these took."""
+    return run.seconds - (0.0 if run.request.time_budget else run.final_seconds)
+
+
 def passes_in_time(run: Run, recipes: Sequence[TrialConfig]) -> float:
     """Over the training examples, that these may make each in the time that is left.
 
     That is the rest of the time budget, or what a search as long as this one leaves of one.
     """
     trained = [trial for trial in run.trials.values() if trial.evaluations]
-    # Without a budget finals take their share of the search, whatever others took before.
-    spent = run.seconds - (0.0 if run.request.time_budget else run.final_seconds)
+    spent = seconds_searched(run)
     left = run.request.whole_budget(spent) - spent
     # Of each trial: starting its worker, building its student, saving.
     in_slots = min(run.slots, len(trained)) * run.trial_seconds

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from search.plan.rungs import PROMOTION
-from search.policy.final_times import seconds_to_end
+from search.policy.final_times import seconds_searched, seconds_to_end
 from search.policy.still_to_come import (
     budget_to_search,
     finals_to_come,
@@ -63,7 +63,7 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
     trials = run.trials.values()
     if not any(trial.evaluations for trial in trials) or is_complete(run):
         return None
-    if run.finals_begun:
+    if run.finals_begun and not to_come:
         return seconds_to_end(run, [t for t in trials if t.outcome not in ENDED])
     # If trials are promoted, most of those that wait go no further.
     over = (*ENDED, WAITING) if run.request.scheduler == PROMOTION else ENDED
@@ -78,7 +78,8 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
     left = run.trial_seconds * (planned - done) / done if known else math.inf
     budget = run.request.time_budget
     if finals_to_come(run):
-        left = run.request.whole_budget(run.seconds + left) - run.seconds
+        spent = seconds_searched(run)
+        left = run.request.whole_budget(spent + left) - spent
     elif budget is not None and to_come:
         left = min(left, budget - run.seconds)
     left = max(left, 0.0)

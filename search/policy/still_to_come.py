@@ -31,7 +31,8 @@ def finals_or_race_open(run: Run) -> bool:
 
 def finals_to_come(run: Run) -> bool:
     """Whether finals are to come, for the first time or since the search was extended."""
-    return bool(run.request.finals) and finals_or_race_open(run) and not run.finals_begun
+    begun = run.finals_begun and not to_suggest(run)
+    return bool(run.request.finals) and finals_or_race_open(run) and not begun
 
 
 def to_suggest(run: Run) -> float:

@@ -26,6 +26,7 @@ SUGGESTION = "suggestion"  # adds a trial
 LOST = "lost"  # stands for one that no file had
 FALLBACK = "fallback"  # trials run otherwise than was wanted, such as eagerly
 EXHAUSTED = "exhausted"  # the searcher finds nothing that the run does not have
+SLOTS = "slots"  # how many trials run at a time from here on, where a session has others
 CLOSED = "closed"  # no more recipes come to the rungs at which some wait
 ROUND = "round"  # of the first suggestion of several that belong together: all their configurations
 DECIDED = "decided"  # a confirmation needs no more seeds, or a search no more finals or seeds
@@ -45,6 +46,7 @@ KINDS: dict[str, dict[str, Types]] = {  # and what an event of each kind has
     CLOSED: {},
     DECIDED: {},
     FALLBACK: {"reason": TEXT},
+    SLOTS: {"slots": COUNT},
     LOST: {},
 }
 EVALUATION: dict[str, Types] = {

@@ -20,6 +20,7 @@ from search.record.events import (
     FALLBACK,
     LOST,
     RECORD,
+    SLOTS,
     SUGGESTION,
     Event,
     append_event,
@@ -154,7 +155,7 @@ class Run:
                 other.outcome = PENDING if other.outcome == RUNNING else other.outcome
         if (trial := self.trials.get(event.get("trial", ""))) is not None:
             trial.apply(event)
-        if event["event"] == "start":
+        if event["event"] in ("start", SLOTS):
             running = sum(other.outcome == RUNNING for other in self.trials.values())
             self.slots = event.get("slots", max(self.slots, running))
             self.first_slots = self.first_slots or self.slots
@@ -214,6 +215,7 @@ def read_run(folder: Path) -> Run:
         plan.check()
         spent, trials = plan.inputs.outputs_seconds, _pending(plan.trials, plan)
         run = Run(folder, plan, trials, seconds=spent, damage=log.damage)
+        fill_gaps(log, {})  # in memory: a night may lie in one
         for event in log.events:
             run.apply(event)
     if written is None:

@@ -73,7 +73,7 @@ def best_and_default(
         default=[],
     )
     ahead = gain(best, long, run, _level(len(groups))) if long else None
-    if long and (ahead is None or ahead.low <= 0.0):
+    if ahead is not None and ahead.low <= 0.0:  # None also where the record lost what tells
         best = long
     return best, long
 

@@ -20,6 +20,7 @@ from search.plan.draws import starting_points
 from search.plan.request import LOCAL
 from search.plan.resolve import ResolvedRequest
 from search.plan.time_split import FEWEST_TRIALS, foreseen, least_budget
+from search.policy.final_times import seconds_searched
 from search.policy.progress import describe_bytes, describe_time
 from search.policy.still_to_come import finals_to_come, is_complete, to_suggest
 from search.record.labels import config_labels
@@ -75,7 +76,7 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     preparation = Preparation.load(load_sources(run.plan.requests[0]))
     checked = CheckedSweep(run.request, open_, every, preparation)
     execution = run.execution if run.plan.inputs.device == best_device().type else Execution()
-    spent = run.seconds if finals_to_come(run) else None
+    spent = seconds_searched(run) if finals_to_come(run) else None
     return _describe(checked, to_suggest(run), execution, folder, invocation, spent=spent)
 
 

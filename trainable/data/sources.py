@@ -69,6 +69,8 @@ def load_sources(options: InputOptions, tables: Mapping[str, Any] | None = None)
         "--eval-subset": options.eval_subset,
     }
     check_sizes(available, dataset, asked)
+    if len(dataset.evaluation) < 2:  # scores of one say nothing of how far they may be off
+        raise UserError("1 validation example is too few; give 2 or more")
     left_out = 0
     if sources:
         parts = [_transfer_texts(name, options, available, dataset, cache) for name in sources]

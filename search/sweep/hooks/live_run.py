@@ -6,7 +6,7 @@ from typing import Any
 
 from search.policy.failures import FALL_BACK, PAUSE
 from search.policy.policy import Policy
-from search.record.events import FALLBACK, RECORD, SUGGESTION, TIMINGS, Event
+from search.record.events import FALLBACK, RECORD, SLOTS, SUGGESTION, TIMINGS, Event
 from search.record.run import Run
 from search.record.storage import RecordCopy, TakenOverError
 from search.record.trial_record import GO, TrialRecord
@@ -42,6 +42,8 @@ class LiveRun:
         self._told: dict[str, Message] = {}  # by digest, failures that trials told of
         self._pruned: set[str] = set()
         self.left_over = False  # whether Tune has given up a trial that is to be run again
+        if run.first_slots and (now := slots()) != run.slots:  # which finals are planned for
+            self.record({"event": SLOTS, "slots": now})
 
     @property
     def paused(self) -> bool:

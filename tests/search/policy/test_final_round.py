@@ -266,7 +266,7 @@ def with_its_finals(folder, seconds=43.2, **request):
         for number in (1, 2):
             event = short_evaluation(trial.config, number, 0.9)
             event["evaluation"]["step"] = trial.config.max_steps // 2 * number
-            event["evaluation"]["training_seconds"] = seconds / 2 / count - 2.0
+            event["evaluation"]["training_seconds"] = max(seconds / 2 / count - 2.0, 0.0)
             run.append({**event, "time": run.last_time + seconds / 2 / count})
     run.append({"event": "decided", "time": run.last_time})
     assert run.final_seconds == read_run(run.folder).final_seconds == pytest.approx(seconds)
@@ -499,6 +499,19 @@ def test_a_budget_for_too_few_trials_is_for_what_the_space_begins_with_and_the_f
     if then != "drawn":
         assert finals(run)
         assert to_suggest(run) == 0
+
+
+def test_what_is_left_of_an_extended_search_has_finals_in_it_and_none_of_those_before(tmp_path):
+    """Without a budget finals take twice as long as the search, which has taken 21.6 s."""
+    run = with_its_finals(tmp_path / "run")
+    run.replan({"requests": (replace(run.request, samples=4),)}, [])
+    assert 2 * 21.6 < progress_of(run).seconds_left < 64.8
+    config = replace(run.any_config, temperature=9.0)
+    run.append({**suggested(config, {}), "time": run.last_time})
+    for number in (1, 2):
+        evaluation = short_evaluation(config, number, 0.95)
+        run.append({**evaluation, "time": run.last_time + SECONDS / 2})
+    assert progress_of(run).seconds_left == pytest.approx(2 * (21.6 + SECONDS))
 
 
 def test_a_short_search_that_has_its_finals_is_complete_whatever_was_not_tried(

@@ -288,6 +288,19 @@ def test_lost_line_is_put_back_without_its_bits_which_is_said(story):
         assert bytes(1) not in main.read_bytes()
 
 
+def test_the_night_before_a_session_whose_line_is_lost_is_no_time_of_the_run(run):
+    start, night = started(FIRST), 9e4
+    for event, after in ((SESSION, 0), (start, 10), (SESSION, night), (start, night)):
+        run.append({**event, "time": run.last_time + after})
+    main = run.folder / RECORD
+    lines = lines_of(main)
+    main.write_bytes(b"".join([*lines[:-2], bytes(20) + b"\n", lines[-1]]))
+    for _ in range(2):
+        found = read_run(run.folder)
+        assert found.seconds == pytest.approx(10)
+        repair(found)
+
+
 def test_last_line_cut_short_had_not_been_acted_upon(story):
     main = story.folder / RECORD
     whole = main.read_bytes()

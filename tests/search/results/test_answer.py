@@ -83,6 +83,13 @@ def test_a_variant_of_the_default_that_no_final_trained_has_to_be_clearly_better
     assert recommended(run).trials[0].config.ema_decay == ema
 
 
+def test_a_default_whose_results_are_lost_is_not_taken_for_as_good(tmp_path):
+    run = searched(tmp_path / "run", [0.6, 0.8], finals=0)
+    default, better = run.trials.values()
+    default.evaluations[-1]["predictions"] = ""
+    assert recommended(run).trials == (better,)
+
+
 @pytest.mark.parametrize(("shares", "made"), [((0.88, 0.885), 1.0), ((0.885, 0.88), 0.25)])
 def test_of_two_finals_of_the_default_the_one_that_scores_higher_is(tmp_path, shares, made):
     """They have as many steps and differ in the made texts alone; none is clearly better."""

@@ -28,7 +28,8 @@ def folder(tmp_path):
 @pytest.fixture
 def asked(monkeypatch):
     """What datasets are loaded with, in place of loading them."""
-    dataset = Dataset(LabelledTexts(["a", "b"], [0, 1]), LabelledTexts(["c"], [0]), ["0", "1"])
+    split = LabelledTexts(["a", "b"], [0, 1])
+    dataset = Dataset(split, split, ["0", "1"])
     monkeypatch.setattr(sources, "load_dataset", load := Mock(return_value=dataset))
     return load
 
@@ -67,6 +68,12 @@ def test_a_label_that_the_presets_size_leaves_out_is_told(folder):
     options = InputOptions(preset="mini", dataset=str(folder), teacher="t")
     said = user_error(load_sources, options)
     assert said.startswith("--max-train-samples 2048: too few to have each label among them; give")
+
+
+def test_one_validation_example_is_too_few(folder):
+    write_tsv(folder / "dev.tsv", LabelledTexts(["a"], [0]))
+    options = InputOptions(preset="mini", dataset=str(folder), teacher="t")
+    assert user_error(load_sources, options).startswith("1 validation example is too few; give")
 
 
 def test_columns_may_be_those_of_texts_to_transfer(folder):

@@ -32,7 +32,7 @@ from search.record.trial_record import (
 )
 from search.sweep.hooks.callback import error_message
 from search.sweep.processes.signals import Interruption
-from tests.made_runs import asked, evaluated, made_inputs, made_run, told
+from tests.made_runs import asked, evaluated, made_inputs, made_run, started, told
 from tests.simulated_tune import CRASH, NODE, FakeTrial, make_hooks
 from trainable.common.errors import UserError
 from trainable.common.pause import PAUSE
@@ -229,6 +229,19 @@ def test_only_memory_that_ran_out_beside_others_is_tried_again_alone_and_once(
             assert hooks.searcher.suggest("a") == Searcher.FINISHED  # for this Tuner
         run = read_run(run.folder)
         assert Policy(run).exclusive == again
+
+
+def test_a_session_with_fewer_slots_plans_for_these_before_anything_begins(tmp_path):
+    run = made_run(tmp_path / "mine", CONFIGS)
+    run.append({**started(CONFIGS[0]), "slots": 3})
+    for slots in (1, 1, 2):
+        make_hooks(
+            run, slots, copy=RecordCopy(run.folder), interruption=SimpleNamespace(problem="")
+        )
+        again = read_run(run.folder)
+        assert again.slots == run.slots == slots
+        assert again.first_slots == 3
+    assert [event["event"] for event in run.events[2:]] == ["slots"] * 2
 
 
 def test_a_crash_is_retried_as_often_as_asked_in_each_session(hooks, run):
