@@ -22,7 +22,7 @@ from search.record.run_folders import (
     storage_folder,
 )
 from search.record.storage import fetched, is_uri
-from search.results.answer import recommended
+from search.results.recommendation import recommended
 from search.results.table import trials_table
 from trainable.common.errors import UserError
 
@@ -46,10 +46,10 @@ class SearchResult:
     def best(self) -> "pd.Series[Any]":
         """The row of the trial that is recommended and exported; UserError if none finished."""
         run = self._read()
-        if (answer := recommended(run)) is None:
+        if (chosen := recommended(run)) is None:
             raise UserError(f"run {run.folder.name}: no trial has finished")
-        kept = [trial for trial in answer.trials if has_checkpoint(run, trial)]
-        digest = (kept or answer.trials)[0].config.digest
+        kept = [trial for trial in chosen.trials if has_checkpoint(run, trial)]
+        digest = (kept or chosen.trials)[0].config.digest
         return trials_table(run).set_index("digest", drop=False).loc[digest]
 
     def export(self, path: str | Path, **options: Any) -> Path:

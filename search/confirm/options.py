@@ -11,10 +11,10 @@ from search.record.labels import find_trial
 from search.record.run import Run
 from search.record.run_folders import confirmations_of, name_here, name_problem
 from search.record.trial_record import TrialRecord, by_recipe
-from search.results.answer import expected_scores, recommended
 from search.results.best_trials import best_finished, recipe_scores
 from search.results.confirmation import Confirmation, fresh_seeds, plain_student
 from search.results.precision import last_level, spread_in
+from search.results.recommendation import expected_scores, recommended
 from trainable.common.errors import UserError
 from trainable.config.fields import check_fields, described, from_plain
 
@@ -102,11 +102,11 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
 def chosen_finalists(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
     """Those that are asked for, else the recipes expected to be the best, in that order; UserError
     if the run has none."""
-    named, answer = named_trials(source, asked), recommended(source)
+    named, chosen = named_trials(source, asked), recommended(source)
     trials = named or best_finished(source.trials.values())
     scores = expected_scores(source, source.finished)
-    if answer and not named:  # as what the others are compared with
-        scores[answer.trials[0].config.recipe.digest] = math.inf
+    if chosen and not named:  # as what the others are compared with
+        scores[chosen.trials[0].config.recipe.digest] = math.inf
     ranked = sorted(trials, key=lambda trial: -scores.get(trial.config.recipe.digest, 0.0))
     finalists = ranked[: len(named) or asked.top or TOP]
     if not finalists:

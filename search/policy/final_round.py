@@ -26,14 +26,14 @@ from search.policy.final_times import evaluations_of_final, passes_in_time
 from search.record.events import ROUND
 from search.record.run import Run
 from search.record.trial_record import FAILED, TrialRecord, by_recipe
-from search.results.answer import (
+from search.results.best_trials import best_trials
+from search.results.recommendation import (
     best_and_default,
     expected_scores,
     longest_of,
     passes_made,
     steps_per_pass,
 )
-from search.results.best_trials import best_trials
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
-from search.results.answer import passes_made, steps_per_pass
+from search.results.recommendation import passes_made, steps_per_pass
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
 from trainable.engine.metrics import BEST_OF

@@ -15,7 +15,7 @@ from search.policy.still_to_come import (
 )
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
-from search.results.answer import longest_of, passes_made
+from search.results.recommendation import longest_of, passes_made
 from trainable.config.options import AUGMENT
 from trainable.data.batches import trial_steps
 

@@ -13,7 +13,6 @@ from search.record.run import Run
 from search.record.run_folders import name_here
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
 from search.report.figure_data import evaluations_table, rung_counts
-from search.results.answer import recommendation
 from search.results.cells import interval, percent, signed
 from search.results.confirmation_result import (
     conclude,
@@ -23,6 +22,7 @@ from search.results.confirmation_result import (
 )
 from search.results.leaderboard import ONE_LABEL
 from search.results.pareto import costs_table
+from search.results.recommendation import recommendation
 from search.results.table import recipes_table, rounded, trials_table
 from trainable.common.errors import count_of
 from trainable.config.metrics import ACCURACY

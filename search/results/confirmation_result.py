@@ -12,10 +12,10 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.run_folders import confirmations_of
 from search.record.trial_record import ENDED, FAILED, TrialRecord
-from search.results.answer import recommended
 from search.results.cells import Cells, as_rich, interval, share
 from search.results.comparisons import Comparison, compare_at_looks, has_all_seeds, retrained
 from search.results.confirmation import Confirmation
+from search.results.recommendation import recommended
 from search.results.scores import rescored
 from search.results.statistics import mean_interval
 from trainable.common.errors import count_of
@@ -138,8 +138,8 @@ def newest_confirmation(run: Run) -> Run | None:
 def lacks_best(made: Run, run: Run) -> bool:
     """Whether a run recommends a recipe that this confirmation of it did not train."""
     recipes = {trial.config.recipe for trial in made.trials.values()}
-    answer = recommended(run)
-    return answer is not None and answer.trials[0].config.recipe not in recipes
+    chosen = recommended(run)
+    return chosen is not None and chosen.trials[0].config.recipe not in recipes
 
 
 def confirmation_sentences(run: Run, made: Run | None) -> list[str]:

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from search.record.run import Run
 from search.record.trial_record import FINISHED, PENDING, RUNNING
-from search.results.answer import recommended
 from search.results.cells import NO_VALUE, Cells, as_rich, compact, interval, percent, share, signed
+from search.results.recommendation import recommended
 from trainable.engine.metrics import BEST_OF
 
 TIED, NOT_COMPARED, ONE_LABEL = "~", "*", "!"  # before a best5
@@ -60,8 +60,8 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     ]
     shared = [part for part in parts[0] if all(part in own for own in parts)] if several else []
     rows = [row for _, row in recipes.iterrows()]
-    answer = recommended(run) if several else None
-    best = answer.trials[0].config.recipe.digest if answer else ""
+    chosen = recommended(run) if several else None
+    best = chosen.trials[0].config.recipe.digest if chosen else ""
     gains = _over_default(run, recipes)
     optional = {
         OVER: not {*gains} <= {NO_VALUE, DEFAULT},

@@ -47,7 +47,7 @@ from trainable.engine.devices import available_cores, best_device
 from trainable.teacher.outputs import LOGITS, outputs_bytes
 from trainable.trial.checkpoint import bytes_of_shape
 from trainable.trial.preparation import Preparation
-from trainable.trial.tokenised_data import prepare_tokens
+from trainable.trial.token_cache import prepare_tokens
 
 
 def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocation) -> int:

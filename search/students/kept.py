@@ -11,8 +11,8 @@ from search.record.checkpoints import kept_checkpoint
 from search.record.labels import find_trial
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
-from search.results.answer import recommended
 from search.results.best_trials import best_trials
+from search.results.recommendation import recommended
 from trainable.common.errors import UserError
 from trainable.common.files import verified_values
 from trainable.config.training_inputs import TrainingInputs

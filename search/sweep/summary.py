@@ -14,11 +14,11 @@ from search.record.run import Run
 from search.record.run_folders import name_here, resume_command
 from search.record.storage import location
 from search.record.trial_record import FAILED
-from search.results.answer import recommendation
 from search.results.best_trials import best_finished
 from search.results.confirmation_result import conclude, print_conclusion, write_conclusion
 from search.results.leaderboard import print_leaderboard
 from search.results.pareto import print_pareto_front
+from search.results.recommendation import recommendation
 from search.results.table import recipes_table, trials_table
 from search.sweep.optuna_journal import JOURNAL, write_study
 from trainable.common.errors import UserError, count_of, error_line

@@ -49,7 +49,7 @@ from trainable.teacher.teacher import (
     refuse_weak_teacher,
 )
 from trainable.trial.step_check import checked
-from trainable.trial.tokenised_data import load_data, prepare_tokens, same_tokens
+from trainable.trial.token_cache import load_data, prepare_tokens, same_tokens
 
 SAMPLED_TEXTS = 1000
 MOST_UNKNOWN = 0.2  # share of tokens

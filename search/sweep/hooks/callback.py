@@ -1,15 +1,13 @@
 """Tune's callback: trials that begin, end and fail, as events of the run."""
 
-from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from search.record.trial_record import NODE_LOST
 from search.sweep.hooks.live_run import LiveRun
-from search.sweep.hooks.ray_private import SIGN_OF_LOST_NODE, limit_retries, names_of
+from search.sweep.hooks.ray_private import failure_reason, limit_retries, names_of
 from trainable.trial.messages import MESSAGE
 
 
@@ -75,26 +73,3 @@ class Silence(TrialProgressCallback):  # type: ignore[misc] # Ray has no types
 
     def on_trial_complete(self, *places: Any, **info: Any) -> None:
         """Prints nothing."""
-
-
-def failure_reason(trial: Trial) -> str:
-    """What went wrong in one line, from the file where Ray keeps a trial's errors."""
-    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-    last = text[text.rfind("\nFailure # ") + 1 :]  # Ray keeps those before it, too
-    return NODE_LOST if SIGN_OF_LOST_NODE in last else error_message(last)
-
-
-def error_message(error: str) -> str:
-    """What an error says, from the text that Ray keeps of it.
-
-    After a traceback that is the line below the last frame, without our own exceptions' module; of
-    a process that died, Ray's first line.
-    """
-    lines = [line for line in error.splitlines() if line.strip()]
-    frames = [index for index, line in enumerate(lines) if line.startswith('  File "')]
-    below = [line for line in lines[frames[-1] if frames else 0 :] if not line.startswith(" ")]
-    message_lines = [line for line in below if not line.startswith("Failure #")]
-    if not message_lines:
-        return "unknown"
-    name, colon, message = message_lines[0].partition(": ")
-    return message if colon and name.startswith("trainable.") else message_lines[0]

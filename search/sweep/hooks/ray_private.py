@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,7 +14,7 @@ import ray
 from search.record.checkpoints import newest_checkpoint, remove_checkpoints, trial_location
 from search.record.run import Run
 from search.record.storage import open_storage
-from search.record.trial_record import TrialRecord
+from search.record.trial_record import NODE_LOST, TrialRecord
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 
@@ -108,3 +109,26 @@ def kill_at_shutdown() -> None:
         node = worker._global_node
         kill: Callable[..., None] = node.kill_all_processes
         node.kill_all_processes = lambda **asked: kill(**{**asked, "allow_graceful": False})
+
+
+def failure_reason(trial: Any) -> str:
+    """What went wrong in one line, from the file where Ray keeps a trial's errors."""
+    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    last = text[text.rfind("\nFailure # ") + 1 :]  # Ray keeps those before it, too
+    return NODE_LOST if SIGN_OF_LOST_NODE in last else error_message(last)
+
+
+def error_message(error: str) -> str:
+    """What an error says, from the text that Ray keeps of it.
+
+    After a traceback that is the line below the last frame, without our own exceptions' module; of
+    a process that died, Ray's first line.
+    """
+    lines = [line for line in error.splitlines() if line.strip()]
+    frames = [index for index, line in enumerate(lines) if line.startswith('  File "')]
+    below = [line for line in lines[frames[-1] if frames else 0 :] if not line.startswith(" ")]
+    message_lines = [line for line in below if not line.startswith("Failure #")]
+    if not message_lines:
+        return "unknown"
+    name, colon, message = message_lines[0].partition(": ")
+    return message if colon and name.startswith("trainable.") else message_lines[0]

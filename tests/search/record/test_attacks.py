@@ -19,8 +19,8 @@ from search.export.__main__ import main as export_main
 from search.record.run import read_run
 from search.record.trial_record import ENDED
 from search.report.__main__ import main as report_main
-from search.results.answer import recommended
 from search.results.best_trials import best_trials
+from search.results.recommendation import recommended
 from search.results.table import trials_table
 from search.run.__main__ import main as sweep_main
 from tests.sweeps import OPTIONS, assert_as_without_ray, run, start_and_hold

@@ -6,7 +6,7 @@ from search.record.run import create_run
 from search.report.figure_data import costs, evaluations_table, point_panels, rung_counts
 from search.results.table import recipes_table, trials_table
 from tests.report_runs import answers, config, evaluation, plan, report_evaluations, reported
-from tests.search.results.test_answer import with_finals
+from tests.search.results.test_recommendation import with_finals
 
 BEST, FAR, SHORT = config(alpha=0.5), config(alpha=0.75), config(alpha=0.1)
 RANDOM = config("random", "none")

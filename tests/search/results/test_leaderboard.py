@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from search.record.trial_record import TrialRecord
-from search.results.answer import recommendation
 from search.results.leaderboard import print_leaderboard
+from search.results.recommendation import recommendation
 from search.results.table import recipes_table, trials_table
 from tests.report_runs import config as of_study
 from tests.search.results.test_table import config, evaluations, finished, make_run

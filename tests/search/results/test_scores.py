@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from search.results.answer import gain
+from search.results.recommendation import gain
 from search.results.scores import last_scores, rescored, seed_scores, seed_sd_of, sensitivity
 from search.results.statistics import SEED_SD, mean_interval, recipes_difference, seeds_difference
 from search.results.table import recipes_table, trials_table

@@ -12,7 +12,7 @@ from search.export.__main__ import main
 from search.export.exported_student import predictions
 from search.record.run import read_run
 from search.record.trial_record import by_recipe
-from search.results.answer import recommended
+from search.results.recommendation import recommended
 from search.students import averaging
 from search.students.averaging import average_finals
 from search.students.kept import sweep_examples

@@ -26,7 +26,7 @@ from trainable.models.loading import load_tokenizer
 from trainable.serving.served_model import TextEncoder
 from trainable.trial import preparation
 from trainable.trial.preparation import Preparation, add_outputs, prepare_inputs
-from trainable.trial.tokenised_data import prepare_tokens, tokenizer_digest
+from trainable.trial.token_cache import prepare_tokens, tokenizer_digest
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from search.record.trial_record import (
     WAIT,
     WAITING,
 )
-from search.sweep.hooks.callback import error_message
+from search.sweep.hooks.ray_private import error_message
 from search.sweep.processes.signals import Interruption
 from tests.made_runs import asked, evaluated, made_inputs, made_run, started, told
 from tests.simulated_tune import CRASH, NODE, FakeTrial, make_hooks

@@ -20,7 +20,7 @@ from trainable.data.batches import steps_per_epoch, trial_steps
 
 
 @dataclass(frozen=True)
-class Answer:
+class Recommendation:
     """The recommended recipe, by its finished trials, one a seed; and its gains in the last
     evaluation: over the default, trained once, and over the longest final of the default. None of
     what it is itself, and of what has not finished.
@@ -36,7 +36,7 @@ class Answer:
     is_default: bool = False  # or as a final trains it
 
 
-def recommended(run: Run) -> Answer | None:
+def recommended(run: Run) -> Recommendation | None:
     """The best of `best_and_default` of the finals if there are, else of all; None if none
     finished."""
     if not (able := contenders(run)):
@@ -48,10 +48,10 @@ def recommended(run: Run) -> Answer | None:
         best, over = plain, None
     seeds = tuple(sorted(best, key=lambda trial: trial.config.seed))  # not the luckiest first
     if default is None or _is_default(best[0], default):
-        return Answer(seeds, over, is_default=default is not None)
+        return Recommendation(seeds, over, is_default=default is not None)
     count, final = len(by_recipe(able)), bool(long and long[0].final)
     over, as_long = (gain(best, of, run, _level(count)) for of in (plain, long if final else []))
-    return Answer(seeds, over, as_long, count)
+    return Recommendation(seeds, over, as_long, count)
 
 
 def best_and_default(
@@ -115,7 +115,7 @@ def gain(
 def recommendation(run: Run, recipes: pd.DataFrame, left: Sequence[str]) -> list[str]:
     """Sentences: by how much luck raised the first of a `recipes_table`, which recipe is
     recommended, its gain over the default, and what is `left` to try; none if none finished."""
-    if (answer := recommended(run)) is None:
+    if (chosen := recommended(run)) is None:
         return []
     first, count, sentences = recipes.iloc[0], recipes["expected"].count(), []
     if count > 1:
@@ -124,10 +124,10 @@ def recommendation(run: Run, recipes: pd.DataFrame, left: Sequence[str]) -> list
             f"As the highest of {count}, best5 {share(first['best5'])} is expected to be "
             f"{luck:.2f} points too high (the choice of its five best evaluations not counted)."
         ]
-    recipe = answer.trials[0].config.recipe
-    named = f"Recommended: {rounded(labels_of(run)(answer.trials[0]))}"
-    if answer.gain is not None or answer.gain_as_long is not None:
-        named += _gains(answer)
+    recipe = chosen.trials[0].config.recipe
+    named = f"Recommended: {rounded(labels_of(run)(chosen.trials[0]))}"
+    if chosen.gain is not None or chosen.gain_as_long is not None:
+        named += _gains(chosen)
     elif recipe == run.default_recipe:
         named += ", the default"
     elif not left and recipe.digest == first["recipe"]:
@@ -135,22 +135,22 @@ def recommendation(run: Run, recipes: pd.DataFrame, left: Sequence[str]) -> list
     return [*sentences, f"{named}.", *left]
 
 
-def _gains(answer: Answer) -> str:
+def _gains(chosen: Recommendation) -> str:
     """`: +0.90 points over the default in the last evaluation (95% interval +0.30 to +1.50)`."""
-    final, over = answer.trials[0].final, "over the default"
-    if answer.is_default:
+    final, over = chosen.trials[0].final, "over the default"
+    if chosen.is_default:
         over = "over a single short trial of it"
-    known = {over: answer.gain, "over the default trained as long": answer.gain_as_long}
+    known = {over: chosen.gain, "over the default trained as long": chosen.gain_as_long}
     parts = []
     for name, of in known.items():
         if of is not None:
             points, ends = difference_cells(of)
             parts.append(f"{points} points {name} (95% interval {ends})")
-    text = f", the default{' trained longer' * final}" if answer.is_default else ""
+    text = f", the default{' trained longer' * final}" if chosen.is_default else ""
     text += f": in the last evaluation {' and '.join(parts)}"
-    if answer.candidates > 2:
-        text += f", of which the intervals allow for the choice among {answer.candidates}"
-    if answer.gain is not None and answer.gain.low <= 0:
+    if chosen.candidates > 2:
+        text += f", of which the intervals allow for the choice among {chosen.candidates}"
+    if chosen.gain is not None and chosen.gain.low <= 0:
         text += ", not significant"
         text += "; it was trained longest, which mostly gains" * final
     return text

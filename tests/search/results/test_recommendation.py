@@ -9,9 +9,9 @@ from scipy.stats import norm
 from search.confirm.options import ConfirmOptions, choose
 from search.policy.progress import unused_levers
 from search.policy.still_to_come import is_complete
-from search.results.answer import recommendation, recommended
 from search.results.best_trials import kept_trials
 from search.results.leaderboard import leaderboard_cells
+from search.results.recommendation import recommendation, recommended
 from search.results.statistics import SEED_SD
 from search.results.table import recipes_table, trials_table
 from tests.made_runs import asked, made_inputs, made_run, pack_right, recipe, suggested
@@ -155,8 +155,8 @@ def drawn_evaluations(rng, recipes, examples):
 def test_of_equal_recipes_another_than_the_default_is_hardly_ever_recommended(
     tmp_path, monkeypatch, capsys, count
 ):
-    """`python -m pytest -m simulation -s tests/search/results/test_answer.py` measured 4 and 3 of
-    200 runs, with 3 and 18 recipes."""
+    """`python -m pytest -m simulation -s tests/search/results/test_recommendation.py` measured 4
+    and 3 of 200 runs, with 3 and 18 recipes."""
     rng, claimed = np.random.default_rng(0), 0
     for number in range(RUNS):
         answers = drawn_evaluations(rng, count, EXAMPLES)
