@@ -215,7 +215,6 @@ def read_run(folder: Path) -> Run:
         plan.check()
         spent, trials = plan.inputs.outputs_seconds, _pending(plan.trials, plan)
         run = Run(folder, plan, trials, seconds=spent, damage=log.damage)
-        fill_gaps(log, {})  # in memory: a night may lie in one
         for event in log.events:
             run.apply(event)
     if written is None:
@@ -234,7 +233,8 @@ def read_run(folder: Path) -> Run:
 
 
 def repair(run: Run) -> list[str]:
-    """Completes each of a run's files from the others; returns a line for each kind of damage."""
+    """Completes each of a run's files from the others, and reads it again; returns a line for each
+    kind of damage."""
     log, folders = read_log(run.folder), {d: run.trial_folder(t) for d, t in run.trials.items()}
     plan = json.loads(json.dumps(asdict(run.plan)))
     written, _ = written_plan(run.folder, [plan])
@@ -243,8 +243,9 @@ def repair(run: Run) -> list[str]:
     recorded = any(event.get("plan") == plan for event in log.events)
     fill_gaps(log, {} if recorded else {"event": "plan", "plan": plan})
     repair_events(run.folder, log, folders)
-    run.events, run.next_number = log.events, log.events[-1]["number"] + 1
-    damage, run.damage = run.damage, []
+    damage = run.damage
+    vars(run).update(vars(read_run(run.folder)))  # a night, or a plan, may have lain in a gap
+    run.damage = []
     return damage
 
 

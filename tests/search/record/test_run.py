@@ -16,7 +16,7 @@ from search.record.plan_file import SWEEP
 from search.record.run import create_run, read_run, repair
 from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
 from tests.conftest import user_error
-from tests.made_runs import asked, evaluated, failed, made_run, started, told
+from tests.made_runs import asked, evaluated, failed, made_run, searched_run, started, told
 from trainable.common.files import read_checked_json, write_checked_json
 from trainable.config.fields import from_plain
 from trainable.config.trial_config import TrialConfig
@@ -295,10 +295,23 @@ def test_the_night_before_a_session_whose_line_is_lost_is_no_time_of_the_run(run
     main = run.folder / RECORD
     lines = lines_of(main)
     main.write_bytes(b"".join([*lines[:-2], bytes(20) + b"\n", lines[-1]]))
-    for _ in range(2):
-        found = read_run(run.folder)
-        assert found.seconds == pytest.approx(10)
-        repair(found)
+    repair(found := read_run(run.folder))
+    assert found == read_run(run.folder)
+    assert found.seconds == pytest.approx(10)
+
+
+def test_a_plan_that_is_put_back_counts_at_once(tmp_path):
+    request = asked(space="recipe", searcher="random", samples=2)
+    run = searched_run(tmp_path / "mine", request)
+    run.append({"event": "decided"})
+    run.replan({"requests": (replace(request, samples=9),)}, [])
+    run.append(SESSION)
+    main = run.folder / RECORD
+    lines = lines_of(main)
+    main.write_bytes(b"".join([*lines[:-2], bytes(20) + b"\n", lines[-1]]))
+    repair(found := read_run(run.folder))
+    assert found == read_run(run.folder)
+    assert not found.decided
 
 
 def test_last_line_cut_short_had_not_been_acted_upon(story):
