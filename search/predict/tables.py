@@ -43,7 +43,9 @@ def read_pieces(path: Path) -> Iterator[pd.DataFrame]:
             while piece := list(islice(rows, ROWS)):
                 yield pd.DataFrame(piece, columns=[*columns], dtype=object)
         else:
-            yield from pd.read_csv(path, chunksize=ROWS, **(TSV if path.suffix == ".tsv" else CSV))
+            how = TSV if path.suffix == ".tsv" else CSV
+            single = pd.read_csv(path, nrows=0, **how).shape[1] == 1  # so that no text is a row
+            yield from pd.read_csv(path, chunksize=ROWS, skip_blank_lines=not single, **how)
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Models and tokenizers of a folder or the hub, read as data: no code of theirs is ever run.
 
-All weights are read here, from safetensors files only, in fp32.
+All weights are read here, in fp32.
 """
 
 from collections.abc import Collection

@@ -2,13 +2,21 @@
 
 import json
 from collections.abc import Collection
+from inspect import signature
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from trainable.common.digest import digest_values
-from trainable.common.files import atomic_folder, verified_values, write_json, write_manifest
+from trainable.common.files import (
+    atomic_folder,
+    digest_file,
+    verified_values,
+    write_json,
+    write_manifest,
+)
 from trainable.data.sources import Sources
 from trainable.data.tokens import load_split, save_split, tokenise
 from trainable.data.vocabulary import load_vocabulary, padding_id, save_vocabulary, tokens_in_use
@@ -21,13 +29,19 @@ def same_tokens(first: Any, second: Any) -> bool:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Of a fast tokenizer's definition, of a slow one's class and vocabulary; and of what else
-    decides a text's tokens and their types."""
+    """Of a fast tokenizer's definition, of a slow one's class, files and switches; and of what
+    else decides a text's tokens and their types."""
     also = {"inputs": tokenizer.model_input_names, "truncation_side": tokenizer.truncation_side}
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         without_last_call = {"truncation": None, "padding": None}
         return digest_values({**json.loads(backend.to_str()), **without_last_call, **also})
+    own = signature(type(tokenizer)).parameters  # not where it was loaded from
+    given = {name: value for name, value in tokenizer.init_kwargs.items() if name in own}
+    also["switches"] = {name: value for name, value in given.items() if isinstance(value, bool)}
+    with TemporaryDirectory() as folder:
+        files = map(Path, tokenizer.save_vocabulary(folder))
+        also["files"] = [digest_file(file) for file in files]
     return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab(), **also})
 
 

@@ -129,6 +129,14 @@ def test_empty_texts_are_counted(folder, write, capsys):
     assert "so that the label means nothing: 2 rows." in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_in_a_file_of_texts_alone_an_empty_line_is_one(folder, tmp_path, suffix):
+    (path := tmp_path / f"texts{suffix}").write_text("text\nw1 w2\n\nw3\n")
+    assert main([str(folder), str(path), "--form", "onnx"]) == 0
+    found = READ[suffix](tmp_path / f"texts.predictions{suffix}")
+    assert found["text"].fillna("").tolist() == ["w1 w2", "", "w3"]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_file_without_rows_has_an_output_without(folder, tmp_path, write, suffix):
     assert main([str(folder), write(ROWS[:0], suffix)]) == 0

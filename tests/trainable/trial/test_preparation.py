@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 import pytest
 from sentencepiece import SentencePieceTrainer
+from transformers import BertweetTokenizer
 
 import trainable
 from tests.conftest import ARCHITECTURES, WORDS, make_teacher, tiny_classifier, user_error
@@ -262,6 +263,22 @@ def test_tokenizer_that_comes_as_a_sentencepiece_model(tmp_path):
     assert (ids[0], ids[-1], tokenizer.pad_token_id) == (1, 2, 0)
     assert tokenizer.decode(ids, skip_special_tokens=True) == "the film was good"
     assert len(tokenizer_digest(tokenizer)) == 64
+
+
+def test_tokenizers_in_python_are_told_apart_by_files_and_switches(tmp_path):
+    vocabulary, merges = tmp_path / "vocab.txt", tmp_path / "bpe.codes"
+    vocabulary.write_text("".join(f"{part} 1\n" for part in ("g@@", "g", "o@@", "o", "go")))
+    merges.write_text("#version: 0.2\n")
+    plain, other = (
+        BertweetTokenizer(str(vocabulary), str(merges), normalization=switch)
+        for switch in (False, True)
+    )
+    ARCHITECTURES["roberta"].save_pretrained(tmp_path)
+    write_json(tmp_path / "tokenizer_config.json", {"tokenizer_class": "BertweetTokenizer"})
+    assert tokenizer_digest(load_tokenizer(str(tmp_path))) == tokenizer_digest(plain)
+    merges.write_text("#version: 0.2\ng o 1\n")
+    merging = BertweetTokenizer(str(vocabulary), str(merges))
+    assert len({tokenizer_digest(each) for each in (plain, other, merging)}) == 3
 
 
 def test_tokenizers_that_cut_texts_on_other_sides_are_not_the_same(tokenizer):
