@@ -24,7 +24,7 @@ LABELLED = 3  # passes over the labelled examples before texts without labels ha
 BESIDE_MADE = 8
 LEAST_BESIDE = 3  # passes that each of these two makes, or there is one
 EMA_DECAY = 0.98  # at least: the student is the average over about the last 50 steps
-MOST_SEEDS = 5  # of each, where time is left
+MOST_SEEDS_OF_FINALS = 5  # of each, where time is left
 SEEDED_SHARE = 0.75  # of the longest that each makes, or there is a seed less
 
 

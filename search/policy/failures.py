@@ -40,7 +40,7 @@ class Failures:
         tried otherwise, or not at all."""
         return self._retries_left(digest) if self.counts(digest) and not told else 0
 
-    def left_over(self, digest: str, *, exclusive: bool) -> bool:
+    def is_for_next_tuner(self, digest: str, *, exclusive: bool) -> bool:
         """Whether a trial that Tune takes for ended, such as one that failed and was not restarted,
         is the next Tuner's; one that needs its own GPU waits for one that is exclusive."""
         trial = self._run.trials[digest]

@@ -17,7 +17,7 @@ from search.plan.time_split import (
     LEAST_BESIDE,
     LONGER,
     LONGEST,
-    MOST_SEEDS,
+    MOST_SEEDS_OF_FINALS,
     SEEDED_SHARE,
     longest_passes,
     useful_share,
@@ -30,7 +30,7 @@ from search.results.best_trials import best_trials
 from search.results.recommendation import (
     best_and_default,
     expected_scores,
-    longest_of,
+    most_passes,
     passes_made,
     steps_per_pass,
 )
@@ -58,29 +58,29 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
         return []
     if run.finals_begun:
         return _cut_off(run)
-    longest = [trial.config for trial in run.finished if trial.final]
-    made = max(((c.max_steps or 0) / steps_per_pass(run, c) for c in longest), default=0.0)
+    before = [trial.config for trial in run.finished if trial.final]
+    passes_before = max(((c.max_steps or 0) / steps_per_pass(run, c) for c in before), default=0.0)
     searched = max(passes_made(trial, run) for trial in finished)
     if run.last_trial.final:  # nothing was suggested since
-        searched = max(searched, LONGER * made)
+        searched = max(searched, LONGER * passes_before)
     finals, passes = _with_texts(run, *_that_fit(run, finished), searched)
-    alone = min(passes, longest_of(run))
+    on_one_seed = min(passes, most_passes(run))
     seeds, passes = _seeds(run, finals, passes, searched)
-    passes = min(passes, longest_of(run))
-    alike = made <= LONGER * alone and passes < LONGER * made
-    long = _others(run, finals, made) if alike else []
-    if alike and not long:  # no time for one as long; of a recipe that has none a shorter one
+    passes = min(passes, most_passes(run))
+    as_before = passes_before <= LONGER * on_one_seed and passes < LONGER * passes_before
+    new = _others(run, finals, passes_before) if as_before else []
+    if as_before and not new:  # no time for one as long; of a recipe that has none a shorter one
         have = {trial.config.recipe for trial in run.trials.values()}
-        finals = [final for final in finals if _final(run, final, made).recipe not in have]
-    if not long and passes > searched:
-        long = _on_seeds(run, finals, passes, seeds)
-    return [(config, None) for config in long]
+        finals = [final for final in finals if _final(run, final, passes_before).recipe not in have]
+    if not new and passes > searched:
+        new = _on_seeds(run, finals, passes, seeds)
+    return [(config, None) for config in new]
 
 
 def _others(run: Run, finals: Sequence[Final], passes: float) -> list[TrialConfig]:
     """Those of the finals, as long as the ones that are there, that are not, as time allows."""
-    long = _on_seeds(run, finals, passes, MOST_SEEDS)
-    others = [config for config in long if config.digest not in run.trials]
+    wanted = _on_seeds(run, finals, passes, MOST_SEEDS_OF_FINALS)
+    others = [config for config in wanted if config.digest not in run.trials]
     while others and passes_in_time(run, others) < passes:
         others.pop()
     return others
@@ -89,9 +89,9 @@ def _others(run: Run, finals: Sequence[Final], passes: float) -> list[TrialConfi
 def _on_seeds(run: Run, finals: Sequence[Final], passes: float, seeds: int) -> list[TrialConfig]:
     """The finals that make so many passes, each on so many seeds; once, where texts change
     nothing."""
-    long = [_final(run, final, passes) for final in finals]
-    alike, first = {config.recipe: config for config in long}, run.request.seed
-    return [replace(c, seed=first + n) for n in range(seeds) for c in alike.values()]
+    recipes = {config.recipe: config for config in (_final(run, f, passes) for f in finals)}
+    first = run.request.seed
+    return [replace(c, seed=first + n) for n in range(seeds) for c in recipes.values()]
 
 
 def _cut_off(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
@@ -111,7 +111,7 @@ def _that_fit(run: Run, finished: Sequence[TrialRecord]) -> tuple[list[TrialConf
     ]
     # Which may have differed in that alone, or in the first seed, which the default does not have.
     recipes = list({config.recipe: config for config in averaged}.values())
-    while (passes := passes_in_time(run, recipes)) < longest_of(run) and len(recipes) > 1:
+    while (passes := passes_in_time(run, recipes)) < most_passes(run) and len(recipes) > 1:
         recipes = recipes[:-1]
     return recipes, passes
 
@@ -135,12 +135,12 @@ def _with_texts(
 def _seeds(run: Run, finals: Sequence[Final], passes: float, searched: float) -> tuple[int, float]:
     """On how many seeds each of the finals is trained, and the passes that each makes then."""
     recipes = [final.recipe for final in finals]
-    least = max(SEEDED_SHARE * longest_of(run), searched)
-    for seeds in range(2, MOST_SEEDS + 1):
+    least = max(SEEDED_SHARE * most_passes(run), searched)
+    for seeds in range(2, MOST_SEEDS_OF_FINALS + 1):
         if (each := passes_in_time(run, recipes * seeds)) < least:
             return seeds - 1, passes
         passes = each
-    return MOST_SEEDS, passes
+    return MOST_SEEDS_OF_FINALS, passes
 
 
 def _final(run: Run, final: Final, passes: float) -> TrialConfig:

@@ -15,7 +15,7 @@ from search.policy.still_to_come import (
 )
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
-from search.results.recommendation import longest_of, passes_made
+from search.results.recommendation import most_passes, passes_made
 from trainable.config.options import AUGMENT
 from trainable.data.batches import trial_steps
 
@@ -90,7 +90,7 @@ def unused_levers(run: Run) -> list[str]:
     """A sentence for a search with finals; none for any other, and as long as they are to come."""
     if not (run.request.finals and run.finished and is_complete(run)):
         return []
-    passes, longest = max(passes_made(trial, run) for trial in run.finished), longest_of(run)
+    passes, longest = max(passes_made(trial, run) for trial in run.finished), most_passes(run)
     short = too_short(run)
     left = {
         "unlabelled texts of your own (--transfer), which teach more than made ones": not (

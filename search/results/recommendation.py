@@ -167,7 +167,7 @@ def passes_made(trial: TrialRecord, run: Run) -> float:
     return float(trial.evaluations[-1]["step"]) / steps_per_pass(run, trial.config)
 
 
-def longest_of(run: Run) -> float:
+def most_passes(run: Run) -> float:
     """Passes over the training examples that a final of this run makes at most."""
     config, steps = run.any_config, steps_per_pass(run)
     return longest_passes(steps, trial_steps(run.plan.inputs.examples["train"], config) / steps)

@@ -14,7 +14,7 @@ from search.plan.grid import possible_trials
 from search.plan.request import LOCAL
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS
-from search.plan.time_split import MOST_SEEDS, foreseen
+from search.plan.time_split import MOST_SEEDS_OF_FINALS, foreseen
 from search.policy.policy import Policy
 from search.policy.progress import describe_bytes
 from search.policy.still_to_come import is_complete, to_suggest
@@ -146,7 +146,8 @@ def expected_bytes(
     """
     shapes = {(c.shape, c.ema_decay > 0): c for c in configs}
     whole, student = max(map(sizes, shapes.values()))
-    finals = (request.finals + 2) * max(MOST_SEEDS, request.seeds) if request.finals else 0
+    seeds_each = max(MOST_SEEDS_OF_FINALS, request.seeds)
+    finals = (request.finals + 2) * seeds_each if request.finals else 0
     trials, seeds = trials + finals, request.seeds
     kept = min(request.keep + len(request.shapes) + finals, trials)
     held = 2 * slots

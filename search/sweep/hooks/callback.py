@@ -31,7 +31,7 @@ class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names
         pausing = live.interruption.requested and (live.interruption.problem or not running)
         begun = running or any(trial.status == Trial.PENDING for trial in trials)
         # Other seeds may wait for a trial that is left over: the next Tuner runs it.
-        if pausing or (live.left_over and not begun):
+        if pausing or (live.needs_next_tuner and not begun):
             live.interruption.leave_loop()
 
     def on_experiment_end(self, **info: Any) -> None:

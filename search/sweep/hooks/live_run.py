@@ -41,7 +41,7 @@ class LiveRun:
         self._copy, self._execution = copy, run.execution
         self._told: dict[str, Message] = {}  # by digest, failures that trials told of
         self._pruned: set[str] = set()
-        self.left_over = False  # whether Tune has given up a trial that is to be run again
+        self.needs_next_tuner = False  # whether Tune has given up a trial that is to be run again
         if run.first_slots and (now := slots()) != run.slots:  # which finals are planned for
             self.record({"event": SLOTS, "slots": now})
 
@@ -99,8 +99,8 @@ class LiveRun:
                 event["kind"] = message.failure
                 event["shared"] = message.failure == OUT_OF_MEMORY and not self.exclusive
             self.record(event, **names)
-        if not restarted and failures.left_over(digest, exclusive=self.exclusive):
-            self.left_over = True
+        if not restarted:
+            self.completed(digest)
 
     def record(self, event: Event, **names: str) -> None:
         """Applies an event, and has it on disk, at the run's storage and on the screen.
@@ -122,8 +122,8 @@ class LiveRun:
     def completed(self, digest: str) -> None:
         """Takes in that a trial returned; if it has not ended, as after a pause that another
         session asked for, the next Tuner goes on with it."""
-        if self.policy.failures.left_over(digest, exclusive=self.exclusive):
-            self.left_over = True
+        if self.policy.failures.is_for_next_tuner(digest, exclusive=self.exclusive):
+            self.needs_next_tuner = True
 
     def prune(self) -> None:
         """Removes checkpoints that are not kept; what fails is tried again at the next trial's

@@ -188,7 +188,7 @@ class Sweep(RuleBasedStateMachine):
                 policy.decision(digest),
                 policy.waits(digest),
                 policy.failures.restarts(digest, told=False),
-                policy.failures.left_over(digest, exclusive=False),
+                policy.failures.is_for_next_tuner(digest, exclusive=False),
             )
             for digest in policy.run.trials
         }

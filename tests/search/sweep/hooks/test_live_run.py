@@ -349,7 +349,7 @@ def test_what_is_decided_of_a_trial_stands_where_its_worker_dies_before_tune_act
     before = kinds(run)
     assert not fail(hooks, trial, error)
     assert (state(run).outcome, kinds(run)) == (then, before)
-    assert hooks.live.left_over == (then == WAITING)
+    assert hooks.live.needs_next_tuner == (then == WAITING)
 
 
 @pytest.mark.parametrize("kind", [OSError, UserError])
@@ -367,7 +367,7 @@ def test_a_trial_that_paused_for_another_session_is_left_over(hooks):
     trial = make_trial()
     tell(hooks, "start", trial)
     hooks.callback.on_trial_complete(iteration=1, trials=[trial], trial=trial)
-    assert hooks.live.left_over
+    assert hooks.live.needs_next_tuner
 
 
 def test_a_trial_that_has_ended_is_not_left_over(hooks):
@@ -376,7 +376,7 @@ def test_a_trial_that_has_ended_is_not_left_over(hooks):
     for number in range(1, 4):
         say(hooks, trial, Message(values(number)))
     hooks.callback.on_trial_complete(iteration=1, trials=[trial], trial=trial)
-    assert not hooks.live.left_over
+    assert not hooks.live.needs_next_tuner
 
 
 def test_a_record_that_another_session_has_taken_over_is_left_to_it(hooks, run, monkeypatch):
