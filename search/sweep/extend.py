@@ -151,7 +151,9 @@ def _searched_further(run: Run, more: dict[str, Any]) -> ResolvedRequest:
         )
     if bool(more.get("finals", last.finals)) != bool(last.finals):  # short trials stay as they are
         overrides = dict(last.overrides)
-        overrides.setdefault("transfer_share", last.constants.get("transfer_share", 0.0))
+        share = overrides.setdefault("transfer_share", last.constants.get("transfer_share", 0.0))
+        if not last.finals and not share:  # as they were given up: those that come have texts
+            del overrides["transfer_share"]
         more["overrides"] = tuple(overrides.items())
     return replace(last, **more)
 

@@ -321,6 +321,9 @@ def test_short_trials_stay_as_they_are_where_finals_are_added_or_given_up(
     found, _ = resume(run, "--finals", str(after))
     assert found.default_recipe == default
     assert found.request.finals == after
+    again, _ = resume(found, "--finals", "2") if before else (found, None)
+    assert again.default_recipe == default
+    assert again.request.transfer_share == 4.0
 
 
 @pytest.mark.parametrize(
