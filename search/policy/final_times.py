@@ -38,7 +38,7 @@ def passes_in_time(run: Run, recipes: Sequence[TrialConfig]) -> float:
     spent = seconds_searched(run)
     left = run.request.whole_budget(spent) - spent
     # Of each trial: starting its worker, building its student, saving.
-    in_slots = min(run.slots, len(trained)) * run.trial_seconds
+    in_slots = min(run.slot_seconds, len(trained) * run.trial_seconds)
     overhead = max(in_slots - sum(trial.seconds for trial in trained), 0.0) / len(trained)
     fixed = of_pass = 0.0
     for first in range(0, len(recipes), run.slots):  # some run after the others

@@ -5,7 +5,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,11 @@ def read_pieces(path: Path) -> Iterator[pd.DataFrame]:
                 yield pd.DataFrame(piece, columns=[*columns], dtype=object)
         else:
             how = TSV if path.suffix == ".tsv" else CSV
-            single = pd.read_csv(path, nrows=0, **how).shape[1] == 1  # so that no text is a row
-            yield from pd.read_csv(path, chunksize=ROWS, skip_blank_lines=not single, **how)
+            with path.open(encoding="utf-8-sig") as lines:
+                above = sum(1 for _ in takewhile(lambda line: not line.strip(), lines))
+            if pd.read_csv(path, nrows=0, **how).shape[1] == 1:  # an empty line is an empty text
+                how = {**how, "skip_blank_lines": False, "skiprows": above}
+            yield from pd.read_csv(path, chunksize=ROWS, **how)
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -54,6 +54,7 @@ class Run:
     seconds: float = 0.0  # that the teacher's outputs took, and its sessions so far
     final_seconds: float = 0.0  # of these, since finals were planned
     starting_seconds: float = 0.0  # of these, in which Ray started
+    slot_seconds: float = 0.0  # of the others, each times the slots that there were
     last_time: float | None = None  # of the last event
     events: list[Event] = field(default_factory=list, compare=False, repr=False)  # in order
     exhausted: bool = False  # whether its searcher has found nothing new
@@ -136,17 +137,8 @@ class Run:
 
     def apply(self, event: dict[str, Any]) -> None:
         """Brings clock and trials up to an event of the record."""
-        before = self.events[-1]["event"] if self.events else ""
-        gap = LOST in (event["event"], before)
+        self._keep_time(event, self.events[-1]["event"] if self.events else "")
         self.events.append(event)
-        now = float(event.get("time", self.last_time or 0.0))
-        counts = event["event"] not in ("plan", "session") and not gap  # a night may lie in it
-        if counts and self.last_time is not None:
-            passed = max(0.0, now - self.last_time)
-            self.seconds += passed
-            self.final_seconds += passed * self.last_trial.final
-            self.starting_seconds += passed * (before == "session")
-        self.last_time = now
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = TrialRecord.suggested(event)
             self.lengthened = self.lengthened and not self.last_trial.final
@@ -170,6 +162,20 @@ class Run:
         self.lost += event["event"] == LOST
         if event["event"] == FALLBACK:
             self.fallbacks.append(event["reason"])
+
+    def _keep_time(self, event: dict[str, Any], before: str) -> None:
+        """Adds the seconds since the event `before` this one."""
+        gap = LOST in (event["event"], before)
+        now = float(event.get("time", self.last_time or 0.0))
+        counts = event["event"] not in ("plan", "session") and not gap  # a night may lie in it
+        if counts and self.last_time is not None:
+            passed = max(0.0, now - self.last_time)
+            self.seconds += passed
+            self.final_seconds += passed * self.last_trial.final
+            starting = before in ("session", SLOTS)
+            self.starting_seconds += passed * starting
+            self.slot_seconds += passed * self.slots * (not starting)
+        self.last_time = now
 
     def replan(
         self, changes: dict[str, Any], configs: list[TrialConfig], *, write: bool = True

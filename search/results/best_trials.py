@@ -45,7 +45,7 @@ def best_finished(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def contenders(run: Run) -> list[TrialRecord]:
-    """For the answer: the finals that ran to their end, or without any all that did."""
+    """For what is recommended: the finals that ran to their end, or without any all that did."""
     return [trial for trial in run.finished if trial.final] or run.finished
 
 

@@ -61,7 +61,8 @@ def best_and_default(
     of the default of most steps, of such the best.
 
     Where the first is not clearly better than the default (trained as long), it is the default: of
-    many that are tried, some look better by luck, for which Bonferroni's correction allows.
+    many that are tried, some look better by luck, for which Bonferroni's correction allows. Not
+    where the default's results are lost.
     """
     groups, expected = by_recipe(best_trials(candidates)), expected_scores(run, candidates)
     best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
@@ -73,7 +74,8 @@ def best_and_default(
         default=[],
     )
     ahead = gain(best, long, run, _level(len(groups))) if long else None
-    if ahead is not None and ahead.low <= 0.0:  # None also where the record lost what tells
+    known = any(last_scores(trial, run) is not None for trial in long)
+    if known and (ahead is None or ahead.low <= 0.0):
         best = long
     return best, long
 

@@ -28,13 +28,13 @@ from trainable.serving.served_model import ServedModel
 def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path, bool]:
     """The trial asked for, or the recommended one, else the best kept; its checkpoint; and whether
     another recipe is recommended."""
-    answer = recommended(run) if wanted is None else None
-    first = answer.trials if answer else ()
+    chosen = recommended(run) if wanted is None else None
+    first = chosen.trials if chosen else ()
     best = best_trials(run.trials.values()) if wanted is None else [find_trial(run, wanted)]
     trials = [*first, *best]
     for trial in trials:
         if (checkpoint := kept_checkpoint(run, trial)) is not None:
-            other = answer is not None and trial.config.recipe != first[0].config.recipe
+            other = chosen is not None and trial.config.recipe != first[0].config.recipe
             return trial, checkpoint, other
     if not trials:
         raise UserError(

@@ -151,8 +151,11 @@ def _searched_further(run: Run, more: dict[str, Any]) -> ResolvedRequest:
         )
     if bool(more.get("finals", last.finals)) != bool(last.finals):  # short trials stay as they are
         overrides = dict(last.overrides)
-        share = overrides.setdefault("transfer_share", last.constants.get("transfer_share", 0.0))
-        if not last.finals and not share:  # as they were given up: those that come have texts
+        overrides.setdefault("transfer_share", last.constants.get("transfer_share", 0.0))
+        plans = (event["plan"] for event in run.events if event["event"] == "plan")
+        asked: dict[str, Any] = next((plan["requests"][0] for plan in plans), {})
+        left_open = asked.get("finals") and "transfer_share" not in dict(asked["overrides"])
+        if left_open and not last.finals:  # they were given up: those that come have texts again
             del overrides["transfer_share"]
         more["overrides"] = tuple(overrides.items())
     return replace(last, **more)

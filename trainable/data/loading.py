@@ -19,8 +19,8 @@ UNLABELLED = -1  # how GLUE marks the examples whose labels it keeps to itself
 LARGEST_NUMBER = 20  # of a regression: a head that starts at 0 does not learn to answer 50
 MOST_CLASSES = 100  # where more than half of the examples have a label of their own
 SHOWN_NAMES = 10
-# `007` and what floats can't tell apart are names, and so are the labels beside them.
-CODE = r"0\d+|-?\d{16,}"
+CODE = r"0\d+"  # `007` is a name, and so are the labels beside it
+INEXACT = 2**53  # nor can floats tell whole numbers from here on apart, which are names, too
 
 
 def load_dataset(
@@ -183,7 +183,8 @@ def _read_labels(table: Any, column: str, where: str, *, regression: bool) -> li
     missing = pd.isna(pd.Series(labels, dtype=object)) | pd.Series(empty, dtype=bool)
     if (missing | (numbers == UNLABELLED)).all():
         return [None] * len(labels)
-    codes = any(re.fullmatch(CODE, str(label).strip()) for label in labels)
+    codes = any(isinstance(label, str) and re.fullmatch(CODE, label.strip()) for label in labels)
+    codes = codes or bool((numbers.abs() >= INEXACT).any())
     words = numbers.isna().all() or (codes and not regression)
     if (wrong := missing if words else numbers.isna()).any():
         row = int(wrong.idxmax())

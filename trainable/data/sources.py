@@ -70,7 +70,10 @@ def load_sources(options: InputOptions, tables: Mapping[str, Any] | None = None)
     }
     check_sizes(available, dataset, asked)
     if len(dataset.evaluation) < 2:  # scores of one say nothing of how far they may be off
-        raise UserError("1 validation example is too few; give 2 or more")
+        raise UserError(
+            "the validation split has 1 example; give 2 or more, or 15 training examples without "
+            "it, of which a tenth is held out"
+        )
     left_out = 0
     if sources:
         parts = [_transfer_texts(name, options, available, dataset, cache) for name in sources]

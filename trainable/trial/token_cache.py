@@ -22,6 +22,8 @@ from trainable.data.tokens import load_split, save_split, tokenise
 from trainable.data.vocabulary import load_vocabulary, padding_id, save_vocabulary, tokens_in_use
 from trainable.teacher.teacher import TeacherData
 
+PLAIN = (bool, int, float, str)
+
 
 def same_tokens(first: Any, second: Any) -> bool:
     """Whether two tokenizers make the same of every text."""
@@ -29,7 +31,7 @@ def same_tokens(first: Any, second: Any) -> bool:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Of a fast tokenizer's definition, of a slow one's class, files and switches; and of what
+    """Of a fast tokenizer's definition, of a slow one's class, files and settings; and of what
     else decides a text's tokens and their types."""
     also = {"inputs": tokenizer.model_input_names, "truncation_side": tokenizer.truncation_side}
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -37,8 +39,11 @@ def tokenizer_digest(tokenizer: Any) -> str:
         without_last_call = {"truncation": None, "padding": None}
         return digest_values({**json.loads(backend.to_str()), **without_last_call, **also})
     own = signature(type(tokenizer)).parameters  # not where it was loaded from
-    given = {name: value for name, value in tokenizer.init_kwargs.items() if name in own}
-    also["switches"] = {name: value for name, value in given.items() if isinstance(value, bool)}
+    also["settings"] = {
+        name: value
+        for name, value in tokenizer.init_kwargs.items()
+        if name in own and not name.endswith(("_file", "_token")) and isinstance(value, PLAIN)
+    }
     with TemporaryDirectory() as folder:
         files = map(Path, tokenizer.save_vocabulary(folder))
         also["files"] = [digest_file(file) for file in files]

@@ -134,10 +134,11 @@ def test_finals_that_do_not_all_fit_into_the_slots_run_in_rounds(tmp_path):
     would have 25 s each, 8.6 passes; two at a time have all."""
     shares = [0.8, 0.9, 0.88]
     run = searched(tmp_path / "run", shares, time_budget=50.0 + 3 * SECONDS)
-    run.slots = 2
+    run.slots, run.slot_seconds = 2, 2 * run.trial_seconds
     assert finals(run) == [(3, 0, 72), (2, 0, 72)]
     idle = searched(tmp_path / "idle", [0.8], time_budget=24.0 + SECONDS, finals=1, samples=1)
-    idle.slots = 4  # of which one trial had use: no overhead, and four seeds of 20 s, 12 passes
+    idle.slots, idle.slot_seconds = 4, 4 * idle.trial_seconds
+    # Of which one trial had use: no overhead, and four seeds of 20 s, 12 passes
     assert finals(idle) == [(2, seed, 72) for seed in range(4)]
 
 
@@ -512,6 +513,14 @@ def test_what_is_left_of_an_extended_search_has_finals_in_it_and_none_of_those_b
         evaluation = short_evaluation(config, number, 0.95)
         run.append({**evaluation, "time": run.last_time + SECONDS / 2})
     assert progress_of(run).seconds_left == pytest.approx(2 * (21.6 + SECONDS))
+
+
+def test_finals_of_a_session_with_more_slots_are_side_by_side_and_no_shorter(tmp_path):
+    """What its trials took before, one after the other, was no time of eight slots."""
+    run = searched(tmp_path / "run", [0.8, 0.9, *[0.7] * 6], time_budget=57.6 + 8 * SECONDS)
+    assert {steps for _, _, steps in finals(run)} == {72}
+    run.append({"event": "slots", "slots": 8, "time": run.last_time})
+    assert {steps for _, _, steps in finals(run)} == {72}
 
 
 def test_a_short_search_that_has_its_finals_is_complete_whatever_was_not_tried(

@@ -131,7 +131,7 @@ def test_empty_texts_are_counted(folder, write, capsys):
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_in_a_file_of_texts_alone_an_empty_line_is_one(folder, tmp_path, suffix):
-    (path := tmp_path / f"texts{suffix}").write_text("text\nw1 w2\n\nw3\n")
+    (path := tmp_path / f"texts{suffix}").write_text("\n \ntext\nw1 w2\n\nw3\n")
     assert main([str(folder), str(path), "--form", "onnx"]) == 0
     found = READ[suffix](tmp_path / f"texts.predictions{suffix}")
     assert found["text"].fillna("").tolist() == ["w1 w2", "", "w3"]

@@ -83,11 +83,12 @@ def test_a_variant_of_the_default_that_no_final_trained_has_to_be_clearly_better
     assert recommended(run).trials[0].config.ema_decay == ema
 
 
-def test_a_default_whose_results_are_lost_is_not_taken_for_as_good(tmp_path):
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_default_is_left_only_where_its_own_results_are_lost(tmp_path, lost):
     run = searched(tmp_path / "run", [0.6, 0.8], finals=0)
-    default, better = run.trials.values()
-    default.evaluations[-1]["predictions"] = ""
-    assert recommended(run).trials == (better,)
+    trials = [*run.trials.values()]
+    trials[lost].evaluations[-1]["predictions"] = ""
+    assert recommended(run).trials == (trials[1 - lost],)
 
 
 @pytest.mark.parametrize(("shares", "made"), [((0.88, 0.885), 1.0), ((0.885, 0.88), 0.25)])

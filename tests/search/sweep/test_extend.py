@@ -326,6 +326,15 @@ def test_short_trials_stay_as_they_are_where_finals_are_added_or_given_up(
     assert again.request.transfer_share == 4.0
 
 
+def test_finals_that_are_wanted_again_have_no_texts_where_none_were_asked_for(make_run, inputs):
+    made = replace(inputs, examples={**inputs.examples, "transfer": 96})
+    overrides = (*SEARCHED.overrides, ("transfer_share", 0.0))
+    run = make_run(replace(SEARCHED, finals=2, transfer="augment", overrides=overrides), of=made)
+    for finals in ("0", "2"):
+        run, _ = resume(run, "--finals", finals)
+    assert run.request.overrides == overrides
+
+
 @pytest.mark.parametrize(
     "argv", [["--space", "study"], ["--set", "epochs=1"], ["--add", "alpha=1"]]
 )

@@ -73,7 +73,9 @@ def test_a_label_that_the_presets_size_leaves_out_is_told(folder):
 def test_one_validation_example_is_too_few(folder):
     write_tsv(folder / "dev.tsv", LabelledTexts(["a"], [0]))
     options = InputOptions(preset="mini", dataset=str(folder), teacher="t")
-    assert user_error(load_sources, options).startswith("1 validation example is too few; give")
+    assert user_error(load_sources, options).startswith(
+        "the validation split has 1 example; give 2"
+    )
 
 
 def test_columns_may_be_those_of_texts_to_transfer(folder):
