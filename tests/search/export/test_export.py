@@ -444,6 +444,6 @@ def test_the_test_split_is_scored_once_by_export_and_confirm_with_the_teacher_be
     assert "Test F1" not in printed
     (run.folder / TEST).unlink()
     assert "the test examples are no longer those of the run" in confirmed(run)
-    write_tsv(data / "dev.tsv", LabelledTexts(["w1 w2"], [0]))
+    write_tsv(data / "dev.tsv", LabelledTexts(["w1 w2", "w3"], [0, 1]))
     _, printed, _ = export(run, out=tmp_path / "others")
     assert "Not scored again: the validation examples are no longer those of the sweep" in printed
