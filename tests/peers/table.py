@@ -38,7 +38,8 @@ def markdown(results, dataset, budget, reasons):
     lines = [f"\n{dataset}, {budget}\n", HEADER, "|---" * COLUMNS + "|"]
     for way in (way for way in ("teacher", "default", OURS, *PEERS) if way in runs):
         cells = [way, len(runs[way]), "", "", f"{fmean(r['seconds'] for r in runs[way]):.0f}", ""]
-        if "whole" in runs[way][0]:  # not of `search_benchmark` in the same folder
+        # Those of `search_benchmark` in the same folder have no such count.
+        if way in (OURS, *PEERS) and "whole" in runs[way][0]:
             trials, whole = (fmean(r[key] for r in runs[way]) for key in ("trials", "whole"))
             ends = [[[r["seconds"], r["validation_accuracy"]]] for r in runs[way]]
             scores = [r["scores"] + end for r, end in zip(runs[way], ends, strict=True)]
