@@ -28,6 +28,7 @@ from transformers import (
     RobertaConfig,
 )
 
+import spaces
 from trainable.common.errors import UserError
 from trainable.common.files import write_json
 from trainable.config.initialisations import LEARNING_RATES
@@ -287,6 +288,14 @@ def data_folder(dataset, tmp_path_factory):
 def teacher_folder(tokenizer, tmp_path_factory):
     """A fitted teacher on disk, as a user would give it: a classifier for two labels."""
     return make_teacher("bert", tokenizer, tmp_path_factory.mktemp("teacher"))
+
+
+@pytest.fixture
+def three_starts(monkeypatch):
+    """The space `recipe` begins with one more: a limit may lie between its starts."""
+    module = sys.modules[spaces.recipe.__module__]
+    more = {**module.DEFAULT, "ema_decay": 0.98}
+    monkeypatch.setattr(module, "POINTS_TO_EVALUATE", [*module.POINTS_TO_EVALUATE, more])
 
 
 @pytest.fixture(scope="session")

@@ -199,7 +199,7 @@ def create_run(folder: Path, plan: Plan) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     plan = replace(plan, identity=uuid4().hex)
     write_plan(folder, plan)
-    run = Run(folder, plan, _pending(plan.trials, plan), seconds=plan.inputs.outputs_seconds)
+    run = _played(folder, plan, [])
     run.append({"event": "plan", "plan": asdict(plan)})
     return run
 
@@ -219,10 +219,8 @@ def read_run(folder: Path) -> Run:
     with as_user_error(f"RUN {folder}: its plan or record is not as this version writes it; "):
         plan: Plan = from_plain(Plan, values)
         plan.check()
-        spent, trials = plan.inputs.outputs_seconds, _pending(plan.trials, plan)
-        run = Run(folder, plan, trials, seconds=spent, damage=log.damage)
-        for event in log.events:
-            run.apply(event)
+        run = _played(folder, plan, log.events)
+    run.damage += log.damage
     if written is None:
         what = "is another run's" if foreign else "was damaged"
         run.damage.append(f"{SWEEP} {what}: its plan taken from {RECORD}")
@@ -234,13 +232,21 @@ def read_run(folder: Path) -> Run:
     if without := sum(not evaluation["predictions"] for evaluation in evaluations):
         lost = count_of(without, "evaluation")
         run.damage.append(f"{RECORD} lacks the per-example results of {lost}")
-    run.next_number = log.events[-1]["number"] + 1 if log.events else 0
+    return run
+
+
+def _played(folder: Path, plan: Plan, events: Iterable[Event]) -> Run:
+    """A run of this plan after these events."""
+    run = Run(folder, plan, _pending(plan.trials, plan), seconds=plan.inputs.outputs_seconds)
+    for event in events:
+        run.apply(event)
+        run.next_number = event["number"] + 1
     return run
 
 
 def repair(run: Run) -> list[str]:
-    """Completes each of a run's files from the others, and reads it again; returns a line for each
-    kind of damage."""
+    """Completes each of a run's files from the others, and the run by what was put back; returns a
+    line for each kind of damage."""
     log, folders = read_log(run.folder), {d: run.trial_folder(t) for d, t in run.trials.items()}
     plan = json.loads(json.dumps(asdict(run.plan)))
     written, _ = written_plan(run.folder, [plan])
@@ -250,8 +256,7 @@ def repair(run: Run) -> list[str]:
     fill_gaps(log, {} if recorded else {"event": "plan", "plan": plan})
     repair_events(run.folder, log, folders)
     damage = run.damage
-    vars(run).update(vars(read_run(run.folder)))  # a night, or a plan, may have lain in a gap
-    run.damage = []
+    vars(run).update(vars(_played(run.folder, run.plan, log.events)))  # no damage is left in it
     return damage
 
 

@@ -22,7 +22,7 @@ from trainable.data.tokens import load_split, save_split, tokenise
 from trainable.data.vocabulary import load_vocabulary, padding_id, save_vocabulary, tokens_in_use
 from trainable.teacher.teacher import TeacherData
 
-PLAIN = (bool, int, float, str)
+PLAIN = (bool, int, float, str)  # what a setting of a tokenizer in Python is
 
 
 def same_tokens(first: Any, second: Any) -> bool:

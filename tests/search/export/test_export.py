@@ -70,14 +70,11 @@ def made(tokenizer, data_folder, pair_teacher, pair_dataset, tmp_path_factory):
     @cache
     def make(architecture):
         folder = tmp_path_factory.mktemp(architecture)
-        if architecture == "pairs-bert":
-            data = write_pairs(pair_dataset, folder / "data")
-            return make_run(folder, pair_teacher, data, [SPREAD])
-        if architecture == "pairs-roberta":  # which has no types, whatever its tokenizer gives
-            data = write_pairs(pair_dataset, folder / "data")
-            size = {"type_vocab_size": 1}
-            teacher = make_pair_teacher("roberta", tokenizer, folder / "teacher", **size)
-            return make_run(folder, teacher, data, [SPREAD])
+        if architecture.startswith("pairs-"):
+            teacher, none = pair_teacher, {"type_vocab_size": 1}  # whatever its tokenizer gives
+            if architecture == "pairs-roberta":
+                teacher = make_pair_teacher("roberta", tokenizer, folder / "teacher", **none)
+            return make_run(folder, teacher, write_pairs(pair_dataset, folder / "data"), [SPREAD])
         teacher = make_teacher(architecture, tokenizer, folder / "teacher")
         configs = [SPREAD, RANDOM] if architecture == "bert" else [SPREAD]
         return make_run(folder, teacher, data_folder, configs)

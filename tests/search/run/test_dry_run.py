@@ -69,11 +69,12 @@ def test_what_can_not_be_run_is_refused_in_the_same_words(
         ("recipe --samples 10 --seeds 2", "and 9 more, sug", 3 * 10 * TRIAL / 2, 10),
         ("recipe --time-budget 1h", "and more, as time allows, sug", 60, 1 + 16),
         # A third of it for 16 trials of 75 s, two at a time: 30 minutes.
-        ("recipe --time-budget 20m", "and 1 more that the space begins", 20, 1 + 1),
+        ("recipe --time-budget 20m", "and 2 more that the space begins", 20, 1 + 2),
+        ("recipe --samples 2 --time-budget 20m", "and 1 more that the space begins", 20, 1 + 1),
         ("recipe --time-budget 90s", "and no more: to search, a third", 1.5, 1),
     ],
 )
-@pytest.mark.usefixtures("two_cores")
+@pytest.mark.usefixtures("two_cores", "three_starts")
 def test_new_sweep_is_described_and_nothing_is_left_behind(
     *, typed, asked_for, last, minutes, trials, tmp_path, capsys, monkeypatch
 ):
