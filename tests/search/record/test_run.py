@@ -300,6 +300,13 @@ def test_the_night_before_a_session_whose_line_is_lost_is_no_time_of_the_run(run
     assert found.seconds == pytest.approx(10)
 
 
+def test_until_the_first_start_with_other_slots_no_trial_has_run(run):
+    slots = {"event": "slots", "slots": 2}
+    for event, after in ((SESSION, 0), (slots, 5), (started(FIRST), 7), (started(SECOND), 11)):
+        run.append({**event, "time": run.last_time + after})
+    assert (run.starting_seconds, run.slot_seconds) == pytest.approx((5 + 7, 2 * 11))
+
+
 def test_a_plan_that_is_put_back_counts_at_once(tmp_path):
     request = asked(space="recipe", searcher="random", samples=2)
     run = searched_run(tmp_path / "mine", request)
