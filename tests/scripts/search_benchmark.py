@@ -223,10 +223,10 @@ def make_parser(description, ways):
     path = {"type": lambda text: Path(text).resolve()}
     parser.add_argument("--out", **path, required=True, help="of all results, models, logs")
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
-    known = {"type": comma_list(*DATASETS), "default": DATASETS}
-    parser.add_argument("--datasets", **known, help=f"of {', '.join(DATASETS)}")
-    texts = {"type": lambda text: text.split(","), "default": ["4m"]}
-    parser.add_argument("--budgets", **texts, help="such as 4m,12m")
+    texts = {"type": lambda text: text.split(",")}
+    known = f"of {', '.join(DATASETS)}, or of your folders in OUT/data, made as theirs"
+    parser.add_argument("--datasets", **texts, default=DATASETS, help=known)
+    parser.add_argument("--budgets", **texts, default=["4m"], help="such as 4m,12m")
     numbers = {"type": lambda text: list(map(int, text.split(","))), "default": [0]}
     parser.add_argument("--seeds", **numbers, help="such as 0,1,2")
     parser.add_argument("--only", type=comma_list(*ways), default=ways, help=f"of {ways}")
@@ -237,10 +237,17 @@ def make_parser(description, ways):
     return parser
 
 
+def known_dataset(asked, name):
+    """Whether `make_dataset` can make it, or a folder of that name is there."""
+    return name in DATASETS or (asked.out / "data" / name / "heldout.tsv").is_file()
+
+
 def parse_arguments(parser):
     """The flags' values, after this process is held to one core and one thread."""
     asked = parser.parse_args()
     asked.code = asked.code.resolve()
+    if unknown := [name for name in asked.datasets if not known_dataset(asked, name)]:
+        parser.error(f"--datasets: {unknown[0]!r} is neither {', '.join(DATASETS)} nor in OUT/data")
     if asked.out.is_relative_to(CODE):
         parser.error("--out: give a folder outside the repository")
     if asked.label and len(asked.only) != 1:
