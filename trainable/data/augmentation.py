@@ -2,10 +2,11 @@
 
 TinyBERT (Jiao et al. 2020) replaces words, EDA (Wei and Zou 2019) drops and swaps them, MATE-KD
 (Rashid et al. 2021) masks and fills them; the kinds here need no model. Words are split at spaces.
+Texts longer than a model reads give first of all what it has not read of them.
 """
 
 from collections.abc import Mapping
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from math import ceil
 from random import Random
 
@@ -70,24 +71,49 @@ def swap(text: Words, strength: float, draws: Draws) -> Words:
 KINDS = {kind.__name__: kind for kind in (crop, drop, halves, words, swap)}
 
 
-def made_texts(texts: list[Text], count: int, seed: int, kinds: Mapping[str, float]) -> list[Text]:
+def pieces(text: Words, longest: int) -> list[Words]:
+    """The text in even parts, as few as have at most `longest` words each."""
+    count = -(-len(text) // longest)
+    ends = [len(text) * part // count for part in range(count + 1)]
+    return [text[start:end] for start, end in pairwise(ends)]
+
+
+def joined(parts: list[Words]) -> tuple[str, ...]:
+    """The words of an example's texts as texts."""
+    return tuple(" ".join(words) for words in parts)
+
+
+def made_texts(
+    texts: list[Text], count: int, seed: int, kinds: Mapping[str, float], longest: int
+) -> list[Text]:
     """`count` distinct texts, none of which is among `texts`; the same ones for the same seed.
 
-    `kinds` are names of KINDS and strengths; each makes an equal part. Where one can't (of a single
-    word nothing can be left out), those after it make more, or there are fewer. A pair's texts are
-    changed each by itself and stay in their order; `halves` would make pairs of unrelated texts,
-    and is left out.
+    A text of more than `longest` words is taken in pieces; those after its first, which a model has
+    not read, come before all others, as they are. `kinds` are names of KINDS and strengths; each
+    makes an equal part of the rest. Where one can't (of a single word nothing can be left out),
+    those after it make more, or there are fewer. A pair's texts are taken whole, are changed each
+    by itself and stay in their order; `halves` would make pairs of unrelated texts, and is left
+    out.
     """
     split = [parts for text in texts if all(parts := [part.split() for part in parts_of(text)])]
-    known = {tuple(map(" ".join, parts)) for parts in split}
-    draws = Draws([words for parts in split for words in parts], seed)
+    known = set(map(joined, split))
+    unread: list[tuple[str, ...]] = []
     pairs = any(len(parts) == 2 for parts in split)
-    kinds = {kind: strength for kind, strength in kinds.items() if not (pairs and kind == "halves")}
-    made: dict[tuple[str, ...], None] = {}
+    if pairs:
+        kinds = {kind: strength for kind, strength in kinds.items() if kind != "halves"}
+    else:
+        cut = [pieces(text, longest) for (text,) in split]
+        split = [[piece] for text in cut for piece in text]
+        later = [joined([piece]) for text in cut for piece in text[1:]]
+        unread = [text for text in later if text not in known]
+    draws = Draws([words for parts in split for words in parts], seed)
+    made = dict.fromkeys(draws.random.sample(unread, min(count, len(unread))))
+    first = len(made)
     for index, (kind, strength) in enumerate(kinds.items()):
-        end, shuffled = count * (index + 1) // len(kinds), draws.random.sample(split, len(split))
+        end = first + (count - first) * (index + 1) // len(kinds)
+        shuffled = draws.random.sample(split, len(split))
         for parts in islice(cycle(shuffled), TRIES * (end - len(made))):
-            new = tuple(" ".join(KINDS[kind](words, strength, draws)) for words in parts)
+            new = joined([KINDS[kind](words, strength, draws) for words in parts])
             if new not in known:
                 made[new] = None
             if len(made) == end:

@@ -22,6 +22,8 @@ from trainable.data.loading import load_dataset, load_texts, with_test
 from trainable.data.tokens import Text
 from trainable.data.wheels import small_encoder, tweets
 
+WORDS_OF_A_TOKEN = 0.75  # about, of English texts and subword tokens
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -97,7 +99,9 @@ def _transfer_texts(
 ) -> list[Text]:
     if source == AUGMENT:
         share, kinds = augmentation_settings(options.augmentation)
-        return made_texts(used.train.texts, round(share * len(used.train)), SPLIT_SEED, kinds)
+        count, longest = round(share * len(used.train)), options.effective_preset.max_length
+        longest = max(1, round(WORDS_OF_A_TOKEN * longest))
+        return made_texts(used.train.texts, count, SPLIT_SEED, kinds, longest)
     if source != REST:
         name = _name_and_configuration(source)
         return load_texts(*name, cache, options.text_column, pair=available.pairs)

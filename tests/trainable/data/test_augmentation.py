@@ -13,6 +13,7 @@ SHARE, ON = augmentation_settings([])
 # Texts of 1 to 20 words, no word twice: w3.7 is word 7 of text 3.
 SPLIT = [[f"w{text}.{word}" for word in range(1 + text % 20)] for text in range(200)]
 TEXTS = [" ".join(words) for words in SPLIT]
+LONGEST = 20  # words of a text
 
 
 def made(kind, strength=None):
@@ -88,35 +89,50 @@ def test_a_text_of_any_length_stays_one_at_any_strength(kind, strength):
 
 
 def test_texts_are_distinct_new_in_equal_shares_and_the_same_for_a_seed():
-    texts = made_texts(TEXTS, 300, 5, ON)
+    texts = made_texts(TEXTS, 300, 5, ON, LONGEST)
     assert len(set(texts)) == len(texts) == 300
     assert set(texts).isdisjoint(TEXTS)
-    assert texts == made_texts(TEXTS, 300, 5, ON)
-    assert len(set(texts) & set(made_texts(TEXTS, 300, 6, ON))) < 60
+    assert texts == made_texts(TEXTS, 300, 5, ON, LONGEST)
+    assert len(set(texts) & set(made_texts(TEXTS, 300, 6, ON, LONGEST))) < 60
     for place, kind in enumerate(ON):  # 60 of each, the first kind's before the others'
         alone = [text.split() for text in texts[60 * place :][:60]]
         longer = [parts for parts in alone if len({word.split(".")[0] for word in parts}) > 1]
         assert bool(longer) == (kind in ("halves", "words"))
-    assert len(made_texts(TEXTS, 7, 0, ON)) == 7
-    assert made_texts(TEXTS, 0, 0, ON) == []
+    assert len(made_texts(TEXTS, 7, 0, ON, LONGEST)) == 7
+    assert made_texts(TEXTS, 0, 0, ON, LONGEST) == []
 
 
 def test_what_the_texts_do_not_allow_is_not_made():
     words = ["good", "bad", "", "  ", "good "]
     pairs = {f"{a} {b}" for a in ("good", "bad") for b in ("good", "bad")}
-    assert set(made_texts(words, 1000, 0, ON)) == pairs  # halves; all else is there already
-    assert made_texts([" ", ""], 10, 0, ON) == []
+    made = made_texts(words, 1000, 0, ON, LONGEST)
+    assert set(made) == pairs  # halves; all else is there already
+    assert made_texts([" ", ""], 10, 0, ON, LONGEST) == []
     shuffled = Random(0).sample(["a b c", "b c"], 2)
-    assert "b c" not in made_texts(shuffled, 100, 0, {"crop": 0.5})
+    assert "b c" not in made_texts(shuffled, 100, 0, {"crop": 0.5}, LONGEST)
+
+
+def test_of_long_texts_the_pieces_that_are_not_read_come_first_and_all_are_short():
+    long = [[f"l{text}.{word}" for word in range(70)] for text in range(30)]  # pieces of 17 and 18
+    unread = {" ".join(text[a:b]) for text in long for a, b in ((17, 35), (35, 52), (52, 70))}
+    texts = [" ".join(text) for text in long]
+    assert set(made_texts(texts, 90, 0, ON, LONGEST)) == unread
+    assert set(made_texts(texts, 40, 0, ON, LONGEST)) < unread
+    mixed = made_texts([*texts, *TEXTS], 1000, 0, ON, LONGEST)
+    assert set(mixed[:90]) == unread
+    assert len(set(mixed)) == 1000
+    assert max(len(text.split()) for text in mixed) == LONGEST
+    read = {tuple(text.split()[:LONGEST]) for text in [*texts, *TEXTS]}
+    assert read.isdisjoint(tuple(text.split()) for text in mixed)  # none is what a model has read
 
 
 def test_of_a_pair_each_text_is_changed_by_itself_and_stays_in_its_place():
     pairs = [(text, text.replace("w", "v")) for text in TEXTS if " " in text]
-    changed = made_texts(pairs, 300, 5, ON)
+    changed = made_texts(pairs, 300, 5, ON, LONGEST)
     assert len({*changed} - {*pairs}) == 300
-    assert changed == made_texts(pairs, 300, 5, ON)
+    assert changed == made_texts(pairs, 300, 5, ON, LONGEST)
     for kind in KINDS:
-        found = made_texts(pairs, 50, 5, {kind: ON[kind]})
+        found = made_texts(pairs, 50, 5, {kind: ON[kind]}, LONGEST)
         assert len(found) == (0 if kind == "halves" else 50)
         for pair in found if kind in ("crop", "drop", "swap") else ():
             first, second = ({word.partition(".")[0] for word in text.split()} for text in pair)
