@@ -1,5 +1,7 @@
 """The search benchmark and the comparison with peers: data sets, and the tables' arithmetic."""
 
+import sys
+
 import numpy as np
 import pytest
 from scipy.stats import t as student_t
@@ -10,6 +12,7 @@ from tests.peers.table import markdown
 from tests.scripts import benchmark_data
 from tests.scripts.benchmark_data import DATASETS, SPLITS, make_dataset, read_tsv, write_tsv
 from tests.scripts.benchmark_table import difference, mean_differences
+from tests.scripts.search_benchmark import WAYS, make_parser, parse_arguments
 from trainable.data.datasets import Dataset, LabelledTexts
 
 
@@ -39,6 +42,19 @@ def made(tmp_path, monkeypatch):
         make_dataset(name, folder, tmp_path / "glue", tmp_path / "sst2")
         splits[name] = [read_tsv(folder / f"{split}.tsv") for split in SPLITS]
     return splits
+
+
+def test_data_sets_are_the_benchmarks_or_lie_in_its_folder(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "data" / "mine"
+    folder.mkdir(parents=True)
+    write_tsv(folder / "heldout.tsv", examples(0, 2))
+    command = ["search_benchmark", "--out", str(tmp_path), "--table", "--datasets"]
+    monkeypatch.setattr(sys, "argv", [*command, "cola,mine"])
+    assert parse_arguments(make_parser("", WAYS)).datasets == ["cola", "mine"]
+    monkeypatch.setattr(sys, "argv", [*command, "cola,mien"])
+    with pytest.raises(SystemExit):
+        parse_arguments(make_parser("", WAYS))
+    assert "--datasets: 'mien' is neither tweets, sst2" in capsys.readouterr().err
 
 
 def test_no_text_is_in_two_splits(made):

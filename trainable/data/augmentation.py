@@ -73,7 +73,7 @@ KINDS = {kind.__name__: kind for kind in (crop, drop, halves, words, swap)}
 
 def pieces(text: Words, longest: int) -> list[Words]:
     """The text in even parts, as few as have at most `longest` words each."""
-    count = -(-len(text) // longest)
+    count = ceil(len(text) / longest)
     ends = [len(text) * part // count for part in range(count + 1)]
     return [text[start:end] for start, end in pairwise(ends)]
 

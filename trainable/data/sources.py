@@ -99,8 +99,8 @@ def _transfer_texts(
 ) -> list[Text]:
     if source == AUGMENT:
         share, kinds = augmentation_settings(options.augmentation)
-        count, longest = round(share * len(used.train)), options.effective_preset.max_length
-        longest = max(1, round(WORDS_OF_A_TOKEN * longest))
+        count = round(share * len(used.train))
+        longest = max(1, round(WORDS_OF_A_TOKEN * options.effective_preset.max_length))
         return made_texts(used.train.texts, count, SPLIT_SEED, kinds, longest)
     if source != REST:
         name = _name_and_configuration(source)

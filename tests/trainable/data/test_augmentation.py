@@ -118,6 +118,8 @@ def test_of_long_texts_the_pieces_that_are_not_read_come_first_and_all_are_short
     texts = [" ".join(text) for text in long]
     assert set(made_texts(texts, 90, 0, ON, LONGEST)) == unread
     assert set(made_texts(texts, 40, 0, ON, LONGEST)) < unread
+    there = min(unread)
+    assert set(made_texts([*texts, there], 89, 0, ON, LONGEST)) == unread - {there}
     mixed = made_texts([*texts, *TEXTS], 1000, 0, ON, LONGEST)
     assert set(mixed[:90]) == unread
     assert len(set(mixed)) == 1000

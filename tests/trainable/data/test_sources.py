@@ -78,6 +78,15 @@ def test_one_validation_example_is_too_few(folder):
     )
 
 
+def test_made_texts_fit_into_the_tokens_that_are_read(folder):
+    texts = [f"{row} " * 100 for row in range(20)]  # of 48 words at most: three pieces each
+    write_tsv(folder / "train.tsv", LabelledTexts(texts, [0, 1] * 10))
+    options = InputOptions(preset="mini", dataset=str(folder), transfer="augment", max_length=64)
+    made = load_sources(options).dataset.transfer.texts
+    assert max(len(text.split()) for text in made) == 34
+    assert {f"{row} " * 34 for row in range(20)} <= {f"{text} " for text in made}
+
+
 def test_columns_may_be_those_of_texts_to_transfer(folder):
     path = folder / "texts.csv"
     path.write_text("body\nnice\n")
