@@ -248,7 +248,8 @@ class TeacherSettings:
     examples; names that TrialConfig has mean the same."""
 
     learning_rate: float = 2e-5
-    epochs: int = 3  # at most
+    epochs: int = 3  # of a round, after which the rate is 0
+    rounds: int = 3  # at most; another one only while it gains
     evaluations_per_epoch: int = 2
     patience: int = 3  # worse evaluations in a row, after which it stops
     batch_size: int = 32

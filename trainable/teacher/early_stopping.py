@@ -11,9 +11,10 @@ from trainable.data.datasets import HELD_OUT_SHARE, hold_out_rows
 from trainable.data.examples import Examples
 
 Score = Callable[[], np.ndarray]  # of the model as it is, by example [N], whose mean is the metric
-KEPT, BY_EXAMPLE = "kept.", "kept_scores"
+KEPT, SCORES = "kept.", "scores"
 FEWEST_HELD_OUT = 50  # examples; of fewer, the best evaluation is the luckiest one
 FEWEST_OF_A_LABEL = 2  # among them
+CLEAR_GAIN = 2.0  # standard errors
 
 
 def hold_out_examples(train: Examples) -> tuple[Examples, Examples]:
@@ -44,27 +45,36 @@ class EarlyStopping:
     ) -> None:
         self.parameters, self._score = parameters, score
         self._steps, self._patience = steps, patience
-        self._scores: list[float] = []
+        self._scores: list[Tensor] = []  # by example [N], of each evaluation
         self._kept = 0  # the evaluation whose weights are kept
-        self._by_example = torch.empty(0)  # scores [N] of the best evaluation
         self._weights: dict[str, Tensor] = {}  # in host memory: the GPU's was measured for the step
 
     def look(self, step: int) -> None:
         """Scores the model if that is due after this step."""
         if step not in self._steps:
             return
-        scores = torch.as_tensor(self._score(), dtype=torch.float64)
-        best = self._by_example if self._scores else scores
-        gain = scores - best
-        self._scores.append(float(scores.mean()))
-        if gain.mean() >= 0:
-            self._by_example = scores
-        if gain.mean() >= -gain.std(correction=0) / len(gain) ** 0.5:
+        self._scores.append(torch.as_tensor(self._score(), dtype=torch.float64))
+        gain, error = self._gain(len(self._scores) - 1)
+        if gain >= -error:
             self._kept = len(self._scores) - 1
             self._weights = {
                 name: parameter.detach().to("cpu", copy=True)
                 for name, parameter in self.parameters.items()
             }
+
+    def _gain(self, before: int) -> tuple[float, float]:
+        """Of the last evaluation over the best of the first `before`, if there are any: the mean
+        and its standard error, by the same examples."""
+        best = max(self._scores[:before], key=Tensor.mean, default=self._scores[-1])
+        gain = self._scores[-1] - best
+        return float(gain.mean()), float(gain.std(correction=0)) / len(gain) ** 0.5
+
+    def gained(self, evaluations: int) -> bool:
+        """Whether the last of so many evaluations is clearly better than all before them."""
+        if self._kept != len(self._scores) - 1:
+            return False
+        gain, error = self._gain(len(self._scores) - evaluations)
+        return gain > CLEAR_GAIN * error
 
     @property
     def over(self) -> bool:
@@ -86,19 +96,20 @@ class EarlyStopping:
         reason = f"{self._patience} evaluations were worse" if self.over else "all steps taken"
         return (
             f"Teacher: as after step {self._steps[self._kept]} of {total_steps}, "
-            f"{self._scores[self._kept]:.4f} on the held-out tenth of the training examples "
+            f"{self._scores[self._kept].mean():.4f} on the held-out tenth of the training examples "
             f"({reason})"
         )
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What `restore` is to be given, plain values and tensors apart."""
         tensors = {f"{KEPT}{name}": tensor for name, tensor in self._weights.items()}
-        values = {"scores": self._scores, "kept": self._kept}
-        return values, {**tensors, BY_EXAMPLE: self._by_example}
+        if self._scores:
+            tensors[SCORES] = torch.stack(self._scores)
+        return {"kept": self._kept}, tensors
 
     def restore(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Goes on from a `state`; there may be more beside it."""
-        self._scores, self._kept = values["scores"], values["kept"]
-        self._by_example = tensors[BY_EXAMPLE]
-        if self._scores:
+        self._kept = values["kept"]
+        if SCORES in tensors:
+            self._scores = list(tensors[SCORES])
             self._weights = {name: tensors[KEPT + name] for name in self.parameters}

@@ -42,44 +42,41 @@ def fine_tune(
 ) -> None:
     """Trains on the labels in place until the metric gets worse; logs progress every ten seconds.
 
+    The epochs of the settings are a round, in which the learning rate rises and falls to 0. How
+    many a teacher needs depends on its labels: after one that gained, another follows (warm
+    restarts: Loshchilov and Hutter 2017, SGDR).
+
     Goes on from the file `state` if it exists; its name stands for all that the fine-tuning depends
     on. Raises TrainingDivergedError if the loss is NaN or infinite.
     """
     torch.manual_seed(settings.seed)
     rest, held_out = hold_out_examples(train)
-    step = TrainingStep(
-        model.train(),
-        make_optimiser([model], settings.weight_decay),
-        label_losses(runtime.precision),
-        settings.gradient_clip,
-        examples=rest,
-        batch_size=settings.batch_size,
-        executor=executor,
-    )
-    if runtime.device.type == "cuda":
-        step.warm_up()
-        torch.manual_seed(settings.seed)  # dropout is drawn from the seed
+    step = _make_step(model, rest, settings, runtime, executor)
     per_epoch = steps_per_epoch(len(rest), settings.batch_size)
-    total = settings.epochs * per_epoch
-    evaluations = settings.epochs * min(settings.evaluations_per_epoch, per_epoch)
-    due = evaluation_steps(total, evaluations) if len(held_out) else []
+    looks = min(settings.evaluations_per_epoch, per_epoch)
+    of_round, rounds = settings.epochs * per_epoch, settings.rounds
+    due = evaluation_steps(rounds * of_round, rounds * settings.epochs * looks)
     evaluator = Evaluator(model, held_out, runtime.precision, executor)
-
-    def scores() -> np.ndarray:
-        return example_scores(metric, evaluator.predictions(), evaluator.labels)
-
-    stopping = EarlyStopping(dict(model.named_parameters()), scores, due, settings.patience)
+    stopping = EarlyStopping(
+        dict(model.named_parameters()),
+        lambda: example_scores(metric, evaluator.predictions(), evaluator.labels),
+        due if len(held_out) else [],
+        settings.patience,
+    )
     runtime.log(
-        f"Fine-tuning the teacher: at most {total} steps on {len(rest):,} examples"
+        f"Fine-tuning the teacher: {of_round} steps on {len(rest):,} examples"
         f"{executor.reduced and f', {executor.reduced}'}"
     )
-    done = _restore(state, step, stopping)
+    done, total = _restore(state, step, stopping) or (0, of_round)
     if done:
         runtime.log(f"  resuming from step {done}")
     logged = saved = time.perf_counter()
-    batches = remaining_batches(rest.lengths, settings.batch_size, settings.seed, done, total)
+    batches = remaining_batches(
+        rest.lengths, settings.batch_size, settings.seed, done, rounds * of_round
+    )
     while done < total and not stopping.over:
-        rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)
+        of_it = done % of_round
+        rate = learning_rate_at(of_it, of_round, settings.learning_rate, settings.warmup_share)
         step.take(next(batches), rate)
         done += 1
         stopping.look(done)
@@ -89,25 +86,52 @@ def fine_tune(
             if not np.isfinite(loss):
                 raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
             runtime.log(f"  teacher step {done} of {total}, loss {loss:.3f}")
+        if done == total < rounds * of_round and stopping.gained(looks):
+            total += of_round
+            runtime.log(f"  it gained in the last epoch: another {of_round} steps")
         if now - saved > SAVE_SECONDS:
-            _save(state, done, step, stopping)
+            _save(state, (done, total), step, stopping)
             saved = time.perf_counter()
     runtime.log(stopping.restore_kept(total, len(rest)))
 
 
-def _save(state: Path, done: int, step: TrainingStep, stopping: EarlyStopping) -> None:
+def _make_step(
+    model: PreTrainedModel,
+    examples: Examples,
+    settings: TeacherSettings,
+    runtime: Runtime,
+    executor: Executor,
+) -> TrainingStep:
+    step = TrainingStep(
+        model.train(),
+        make_optimiser([model], settings.weight_decay),
+        label_losses(runtime.precision),
+        settings.gradient_clip,
+        examples=examples,
+        batch_size=settings.batch_size,
+        executor=executor,
+    )
+    if runtime.device.type == "cuda":
+        step.warm_up()
+        torch.manual_seed(settings.seed)  # dropout is drawn from the seed
+    return step
+
+
+def _save(state: Path, steps: tuple[int, int], step: TrainingStep, stopping: EarlyStopping) -> None:
     state.parent.mkdir(parents=True, exist_ok=True)
     values, kept = stopping.state()
     tensors = training_tensors(stopping.parameters, step.optimiser, step.examples.device)
-    write_state(state, {"step": done, **values}, {**tensors, **kept})
+    write_state(state, {"steps": steps, **values}, {**tensors, **kept})
 
 
-def _restore(state: Path, step: TrainingStep, stopping: EarlyStopping) -> int:
-    """Puts all back that `_save` kept; the steps that were taken, 0 if none were saved."""
+def _restore(state: Path, step: TrainingStep, stopping: EarlyStopping) -> tuple[int, int] | None:
+    """Puts all back that `_save` kept; the steps that were taken and those to take, None if none
+    were saved."""
     try:
         header, tensors = read_state(state)
         restore_training(stopping.parameters, step.optimiser, step.examples.device, tensors)
     except CheckpointError:
-        return 0
+        return None
     stopping.restore(header, tensors)
-    return int(header["step"])
+    done, total = header["steps"]
+    return done, total

@@ -33,7 +33,7 @@ from trainable.models.model_outputs import output_layer
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
 
-FORMAT = 2  # of how a teacher is fine-tuned, so that another version's is made again
+FORMAT = 3  # of how a teacher is fine-tuned, so that another version's is made again
 OTHER_SCALE = 2.0  # times the labels' variance, as a mean squared error
 SCORED = {"evaluation": "", "full": "full_"}  # splits, and how their scores' names begin
 

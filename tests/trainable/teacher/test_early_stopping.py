@@ -120,11 +120,59 @@ def test_the_last_weights_that_are_no_worse_are_kept(
     assert len(starts) == 17 * len(accuracies)
     assert weights(model) == seen[kept]
     assert len(set(seen)) == len(seen)
-    assert lines[0] == "Fine-tuning the teacher: at most 136 steps on 540 examples"
+    assert lines[0] == "Fine-tuning the teacher: 136 steps on 540 examples"
     assert lines[-2].startswith(f"  teacher step {17 * len(accuracies)} of 136, loss ")
     assert lines[-1].startswith(f"Teacher: as after step {17 * (kept + 1)} of 136, ")
     assert f" {accuracies[kept]:.4f} on the held-out tenth " in lines[-1]
     assert lines[-1].endswith(f"({reason})")
+
+
+GAINING = [[0.2, 0.2, 0.2, 0.5], [0.3, 0.4, 0.5, 0.8], [0.8, 0.8, 0.8, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "kept", "killed_at"),  # accuracies of each round's evaluations
+    [
+        ([[0.2, 0.3, 0.3, 0.6], [0.6, 0.6, 0.7, 0.7]], 7, None),  # 0.1 is 1.1 standard errors
+        ([[0.2, 0.2, 0.8, 0.6]], 2, None),  # the last is clearly worse than the best
+        ([[0.2, 0.8, 0.8, 0.8]], 3, None),  # it gained before the last epoch
+        ([[0.2, 0.3, 0.3, 0.9], [0.5, 0.5, 0.5]], 3, None),  # patience
+        (GAINING, 11, None),  # no fourth
+        (GAINING, 11, 75),  # in the second
+        (GAINING, 11, 137),  # right after it
+    ],
+)
+def test_after_a_round_that_gained_another_follows(
+    fine_tuned, monkeypatch, rounds, kept, killed_at
+):
+    """Over all examples again, with the learning rates of a fine-tuning of its own; also if it is
+    killed meanwhile."""
+    accuracies = [accuracy for of_round in rounds for accuracy in of_round]
+    seen, starts = script(monkeypatch, accuracies), watch_starts(monkeypatch)
+    take, rates, kills = TrainingStep.take, [], [killed_at]
+
+    def watched(step, rows, rate):
+        if len(rates) + 1 in kills:
+            raise KeyboardInterrupt(kills.pop())
+        take(step, rows, rate)
+        rates.append(rate)
+
+    monkeypatch.setattr(TrainingStep, "take", watched)
+    monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
+    settings = replace(SETTINGS, epochs=2)
+    if killed_at:
+        with pytest.raises(KeyboardInterrupt):
+            fine_tuned(settings)
+    model, lines = fine_tuned(settings)
+    assert len(seen) == len(accuracies)
+    assert weights(model) == seen[kept]
+    of_round = np.concatenate([np.arange(1, 8) / 8, np.arange(61, 0, -1) / 61])
+    expected = 1e-3 * np.tile(of_round, len(rounds))[: 17 * len(accuracies)]
+    assert rates == pytest.approx(expected.tolist())
+    passes = Counter(start for batch in starts for start in batch)
+    assert set(passes.values()) <= {len(accuracies) // 2, -(-len(accuracies) // 2)}
+    end = f"Teacher: as after step {17 * (kept + 1)} of {68 * len(rounds)}, "
+    assert lines[-1].startswith(end)
 
 
 def test_the_weights_keep_their_places(fine_tuned, monkeypatch):
@@ -197,7 +245,7 @@ def test_without_held_out_examples_the_last_weights_are_kept(fine_tuned, monkeyp
     _, lines = fine_tuned(count=96)
     assert seen == []
     assert len(starts) == 24
-    assert lines[0] == "Fine-tuning the teacher: at most 24 steps on 96 examples"
+    assert lines[0] == "Fine-tuning the teacher: 24 steps on 96 examples"
     assert lines[-1].startswith("Teacher: as after the last of 24 steps (the training examples ar")
 
 
