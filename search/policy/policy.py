@@ -45,6 +45,7 @@ class Policy:
         evaluations, grace = run.any_config.evaluations, run.plan.grace_evaluations
         compared = self._request.scheduler in WITH_RUNGS
         numbers = rungs(evaluations, grace, factor) if compared else []
+        self._default_scores = dict[tuple[str, int], float]()  # by stratum and evaluations
         self._rule = self._make_rule(numbers, evaluations, grace)
         self._groups = SeedGroups(numbers, self._rule.arrive)
         if not run.events:  # it has no record, such as a replayed one: its trials are the plan's
@@ -152,7 +153,11 @@ class Policy:
         match event["event"]:
             case "evaluation":
                 values = event["evaluation"]
-                decided = groups.evaluated(digest, values["evaluations"], self._score(values))
+                number, score = values["evaluations"], self._score(values)
+                config = self.run.trials[digest].config
+                if config.recipe == self._default:
+                    self._default_scores.setdefault((self._stratum(config), number), score)
+                decided = groups.evaluated(digest, number, score)
                 groups.recorded(digest, event.setdefault("decision", decided))
                 self.failures.evaluated(digest)
             case "start":
@@ -168,7 +173,8 @@ class Policy:
 
     def _make_rule(self, numbers: list[int], evaluations: int, grace: int) -> Stopping | Promotion:
         if self._request.scheduler == PROMOTION:
-            return Promotion(self._stratum, numbers, self._factor, self._expected)
+            default = self._default_scores
+            return Promotion(self._stratum, numbers, self._factor, self._expected, default)
         return Stopping(self._stratum, evaluations, grace, self._factor)
 
     def _stratum(self, config: TrialConfig) -> str:

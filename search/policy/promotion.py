@@ -3,10 +3,11 @@
 No recipe is stopped that could still be among the best, so an early rung may cut more (Li et al.
 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2). If the number of
 recipes is known, a rung is decided when all have arrived, and no recipe is promoted that a later
-one would have displaced; a recipe that can no longer be among the best is stopped at once.
+one would have displaced; a recipe that can no longer be among the best is stopped at once. One that
+comes alone has nothing to be compared with but the default.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from search.policy.rung_decisions import Decisions
@@ -18,7 +19,8 @@ class Promotion:
     """Decides on recipes as they arrive at rungs, each within its stratum.
 
     `expected` says how many recipes of a stratum will arrive at the first rung; infinite if that is
-    unknown. One in `factor`, but at least one, goes on to each later rung.
+    unknown. One in `factor`, but at least one, goes on to each later rung. `default` has the scores
+    of the search's default by stratum and rung, as far as it has come: it is never stopped.
     """
 
     def __init__(
@@ -27,9 +29,10 @@ class Promotion:
         rungs: Sequence[int],
         factor: int,
         expected: Callable[[str], float],
+        default: Mapping[tuple[str, int], float],
     ) -> None:
         self._stratum, self._rungs, self._factor = stratum, sorted(rungs), factor
-        self._expected = expected
+        self._expected, self._default = expected, default
         self._scores: dict[tuple[str, int], dict[str, float]] = {}  # by stratum and rung
         self._decided: dict[tuple[str, int], dict[str, str]] = {}
 
@@ -67,6 +70,8 @@ class Promotion:
         most = inf if arriving == inf else max(1, arriving // self._factor)  # that may ever go on
         all_there = len(scores) >= arriving
         best = len(scores) // self._factor if most == inf else most if all_there else 0
+        if arriving == 1 and self._worse_than_default(stratum, rung):
+            best = most = 0
         # Of equals by digest: a kill may change which of them comes first.
         ranked = sorted(scores, key=lambda recipe: (-scores[recipe], recipe))
         decisions = {
@@ -76,3 +81,9 @@ class Promotion:
         }
         decided |= decisions
         return {(recipe, rung): decision for recipe, decision in decisions.items()}
+
+    def _worse_than_default(self, stratum: str, rung: int) -> bool:
+        """Whether a recipe that is alone in its stratum has a lower score than the default."""
+        alone = len(self._scores[stratum, self._rungs[0]]) == 1
+        scores, default = self._scores[stratum, rung], self._default.get((stratum, rung), -inf)
+        return alone and max(scores.values()) < default

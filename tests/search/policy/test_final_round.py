@@ -462,6 +462,29 @@ def test_the_default_is_never_stopped_at_a_rung(tmp_path):
     assert [policy.decision(config.digest) for config in configs[1:]] == ["continue", "stop"]
 
 
+@pytest.mark.parametrize(("budget", "then"), [(None, {}), (9000.0, {"event": "closed"})])
+@pytest.mark.parametrize(("share", "decision"), [(0.7, "stop"), (0.8, "continue")])
+def test_a_recipe_that_comes_alone_stops_at_a_rung_where_it_is_worse_than_the_default(
+    tmp_path, budget, then, share, decision
+):
+    fixed = (("evaluations", 4),)
+    kind = {"space": "recipe", "searcher": "random", "scheduler": "promotion"}
+    request = asked(**kind, samples=2, time_budget=budget, overrides=fixed)
+    configs = [replace(request.default, temperature=2.0 + n) for n in range(2)]
+    run = made_run(tmp_path / "run", configs, request, grace_evaluations=1)
+    for number in range(1, 5):  # the default was better later, and is alone at none of its rungs
+        run.append(short_evaluation(configs[0], number, (0.75 if number == 1 else 0.9)))
+    policy = Policy(run)
+    event = short_evaluation(configs[1], 1, share)
+    event.pop("decision")
+    policy.apply(event)
+    if then:  # more might come, until there is no time for them
+        assert policy.decision(configs[1].digest) == "wait"
+        policy.apply(then)
+    assert policy.decision(configs[1].digest) == decision
+    assert Policy(run).decision(configs[1].digest) == decision
+
+
 @pytest.mark.parametrize(
     ("budget", "begun", "starts", "then"),
     [

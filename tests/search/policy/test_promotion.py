@@ -46,7 +46,7 @@ def arrivals(rule, scores, rung=2):
 
 
 def test_the_best_wait_for_the_last_and_the_hopeless_for_nobody():
-    rule = Promotion(lambda config: "", RUNGS, 3, lambda stratum: 6)
+    rule = Promotion(lambda config: "", RUNGS, 3, lambda stratum: 6, {})
     assert arrivals(rule, [0.5, 0.7, 0.6, 0.4, 0.8, 0.1]) == [
         {},
         {},
@@ -60,17 +60,17 @@ def test_the_best_wait_for_the_last_and_the_hopeless_for_nobody():
 
 
 def test_of_equals_the_same_goes_on_whichever_comes_first():
-    rule = Promotion(lambda config: "", RUNGS, 2, lambda stratum: 3)
+    rule = Promotion(lambda config: "", RUNGS, 2, lambda stratum: 3, {})
     assert arrivals(rule, [0.5, 0.4, 0.3])[-1] == {0.5: GO, 0.3: STOP}
     first, last = sorted(recipe(number).recipe.digest for number in (0, 1))
     for order in ((0, 1), (1, 0)):
-        tied = Promotion(lambda config: "", RUNGS, 2, lambda stratum: 2)
+        tied = Promotion(lambda config: "", RUNGS, 2, lambda stratum: 2, {})
         found = [tied.arrive(recipe(number), 2, 0.5) for number in order]
         assert found == [{}, {(first, 2): GO, (last, 2): STOP}]
 
 
 def test_where_it_is_not_known_how_many_come_one_in_three_so_far_goes_on():
-    rule = Promotion(lambda config: "", RUNGS, 3, lambda stratum: inf)
+    rule = Promotion(lambda config: "", RUNGS, 3, lambda stratum: inf, {})
     assert arrivals(rule, [0.5, 0.7, 0.6, 0.4, 0.3, 0.2, 0.65]) == [
         *({}, {}, {0.7: GO}),
         *({}, {}, {0.6: GO}, {0.65: GO}),  # of six two, and it is one of these two of seven
