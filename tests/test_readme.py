@@ -19,7 +19,7 @@ from trainable.config.presets import PRESETS
 from trainable.trial import preparation
 preparation.refuse_weak_teacher = lambda *_: None  # on so few examples it learns little
 trial = {"student_layers": 3, "epochs": 1, "evaluations": 4}
-sizes = {"max_train_samples": 160, "max_eval_samples": 40}
+sizes = {"max_train_samples": 160, "max_eval_samples": 40, "least_steps": 10}
 PRESETS["mini"] = replace(PRESETS["mini"], **sizes, trial=trial)
 """
 CHECK = """
