@@ -44,7 +44,7 @@ def config_labels(configs: list[TrialConfig], *, searched: bool) -> Callable[[Tr
     values = {
         (c.initialisation if key in OF_INITIALISATION else "", key, getattr(c, key))
         for c in configs
-        for key in EXTRA_LABELS
+        for key in EXTRA_LABELS.keys() - c.inactive_settings
     }
     counts = Counter((initialisation, key) for initialisation, key, _ in values)
     varied = {key for (_, key), count in counts.items() if count > 1}
@@ -54,7 +54,8 @@ def config_labels(configs: list[TrialConfig], *, searched: bool) -> Callable[[Tr
         varied.add("learning_rate")  # drawn for each trial, so that it always differs
 
     def label(config: TrialConfig) -> str:
-        values = {key: getattr(config, key) for key in EXTRA_LABELS if key in varied}
+        shown = varied - config.inactive_settings
+        values = {key: getattr(config, key) for key in EXTRA_LABELS if key in shown}
         more = [EXTRA_LABELS[key].format(value) for key, value in values.items() if value]
         seed = f", seed {config.seed}" if config.seed else ""
         return ", ".join([config.label().removesuffix(seed), *more]) + seed

@@ -100,8 +100,9 @@ def confirmations_of(run: Run) -> list[Run]:
 
 
 def has_run(folder: Path) -> bool:
-    """Whether there is a run in this folder, or what is left of one."""
-    return (folder / SWEEP).is_file() or (folder / RECORD).is_file()
+    """Whether there is a run in this folder, or what is left of one; a trial's folder is in one."""
+    left = (folder / RECORD).is_file() and not (folder.parent / SWEEP).is_file()
+    return left or (folder / SWEEP).is_file()
 
 
 def find_run(flag: str, name: str, storage: Path) -> Path:

@@ -23,6 +23,12 @@ PLAIN = {1.0: "random, cross-entropy only", 0.5: "teacher_spread, logits only, f
         # What differs among trials alike otherwise is said of all, before the seed.
         ([SPREAD, FASTER, RANDOM], [", lr 5e-05", ", lr 0.0003, seed 2", ", lr 0.0001"], {}),
         ([SPREAD, replace(RANDOM, max_steps=9)], ["", ", steps 9"], {}),
+        # Passes are not said where steps decide.
+        (
+            [SPREAD, replace(RANDOM, epochs=2), replace(SPREAD, max_steps=9, epochs=7)],
+            [", epochs 3", ", epochs 2", ", steps 9"],
+            {},
+        ),
         ([SPREAD], [", lr 5e-05"], {"space": "recipe", "searcher": "random"}),
     ],
 )

@@ -50,6 +50,14 @@ def test_unknown_name_lists_what_is_there(run):
     assert user_error(find_run, "RUN", "mine", storage / "nowhere").endswith("nowhere: none")
 
 
+def test_a_trial_in_a_run_is_no_run_though_its_folder_has_a_record(run):
+    of_trial = run.folder / CONFIGS[0].folder_name
+    of_trial.mkdir()
+    (of_trial / RECORD).touch()
+    message = user_error(find_run, "--resume", str(of_trial), run.folder.parent)
+    assert message == f"--resume {of_trial}: not a run; runs in {run.folder.parent}: mine"
+
+
 def test_only_a_free_name_is_taken(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("none", "empty"):
